@@ -1,0 +1,156 @@
+/* The validated recipe: plain data with bounds and defaults. formats/recipe_yaml.c fills it. */
+#ifndef VQC_CORE_RECIPE_H
+#define VQC_CORE_RECIPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+
+typedef enum vqc_operators { VQC_OPERATORS_STANDARD, VQC_OPERATORS_ONNXRUNTIME } vqc_operators;
+typedef enum vqc_objective { VQC_OBJECTIVE_SIZE, VQC_OBJECTIVE_SPEED } vqc_objective;
+typedef enum vqc_granularity {
+    VQC_GRANULARITY_TENSOR,
+    VQC_GRANULARITY_CHANNEL,
+    VQC_GRANULARITY_BLOCK
+} vqc_granularity;
+typedef enum vqc_range_method {
+    VQC_RANGE_MINMAX,
+    VQC_RANGE_PERCENTILE,
+    VQC_RANGE_MSE
+} vqc_range_method;
+typedef enum vqc_activations { VQC_ACTIVATIONS_NONE, VQC_ACTIVATIONS_DYNAMIC } vqc_activations;
+/* How a coded weight is written into the graph; AUTO picks by operator, opset and objective. */
+typedef enum vqc_pattern {
+    VQC_PATTERN_AUTO,
+    VQC_PATTERN_DEQUANTIZE_LINEAR, /* DequantizeLinear; raises the opset when it must */
+    VQC_PATTERN_FOLDABLE,          /* Cast/BitShift/Gather/Mul, folded to float at load */
+    VQC_PATTERN_MATMUL_NBITS       /* com.microsoft MatMulNBits / GatherBlockQuantized */
+} vqc_pattern;
+
+/* Bits of vqc_weight_spec.set: which keys a rule names. One bit per recipe key. */
+enum {
+    VQC_SPEC_CODEC = 1u << 0,
+    VQC_SPEC_BITS = 1u << 1,
+    VQC_SPEC_GRANULARITY = 1u << 2,
+    VQC_SPEC_BLOCK_SIZE = 1u << 3,
+    VQC_SPEC_SYMMETRIC = 1u << 4,
+    VQC_SPEC_RANGE = 1u << 5,
+    VQC_SPEC_PERCENTILE = 1u << 6,
+    VQC_SPEC_REDUCE_RANGE = 1u << 7,
+    VQC_SPEC_MIN_ELEMENTS = 1u << 8,
+    VQC_SPEC_PATTERN = 1u << 9,
+    VQC_SPEC_ACTIVATIONS = 1u << 10
+};
+
+/* How to code one weight. Defaults are those of vqc_weight_spec_default(). */
+typedef struct vqc_weight_spec {
+    unsigned set;     /* VQC_SPEC_* of the keys named in the recipe */
+    char codec[24];   /* a row of the codec table: keep, float16, bfloat16, float8e4m3fn,
+                         float8e5m2, int */
+    int bits;         /* int: 2, 3, 4, 5, 6, 8 or 16 */
+    vqc_granularity granularity;
+    int64_t block_size;  /* granularity block: elements per scale along the reduction axis, >= 2 */
+    bool symmetric;      /* zero_point fixed at the middle code */
+    vqc_range_method range;
+    double percentile;   /* range percentile: 50 < p <= 100, of |w| (symmetric) or both tails */
+    bool reduce_range;   /* one bit less than the storage (x86 without VNNI) */
+    int64_t min_elements; /* smaller weights stay as they are */
+    vqc_pattern pattern;
+    vqc_activations activations;
+} vqc_weight_spec;
+
+/* What a layers: rule applies to; an unset key matches everything, all set keys must match. */
+typedef struct vqc_match {
+    char **names; /* [name_count] globs (* ? [set]) against node names and tensor names */
+    size_t name_count;
+    char **ops; /* [op_count] operator types, e.g. Conv; with a domain as "com.microsoft.Attention" */
+    size_t op_count;
+    int64_t min_elements; /* -1: unset */
+    int64_t max_elements; /* -1: unset */
+    int rank;             /* -1: unset */
+    int64_t *shape;       /* [shape_rank], -1 = any ("*"); NULL: unset */
+    size_t shape_rank;
+    int64_t first; /* the first N layers of the model; 0: unset */
+    int64_t last;  /* the last N layers; 0: unset */
+} vqc_match;
+
+typedef struct vqc_layer_rule {
+    vqc_match match;
+    vqc_weight_spec spec; /* only the keys in spec.set count */
+    int line;             /* in the recipe file, for messages; 0 = from --set or API */
+    int column;
+} vqc_layer_rule;
+
+/* Unset limits are NAN. */
+typedef struct vqc_gates {
+    double max_size_ratio;              /* file bytes after / before */
+    double min_weight_sqnr_db;          /* all coded weights together */
+    double layer_max_size_ratio;        /* any coded layer */
+    double layer_min_weight_sqnr_db;    /* any coded layer */
+    bool remove_file;                   /* on_miss: remove_file (default keep_file) */
+} vqc_gates;
+
+typedef enum vqc_report_sort { VQC_SORT_MODEL, VQC_SORT_BYTES, VQC_SORT_ERROR } vqc_report_sort;
+
+typedef struct vqc_report_options {
+    vqc_report_sort sort; /* order of the layer table */
+    int64_t top;          /* layers shown; 0 = all */
+    char *file;           /* JSON report path, or NULL */
+} vqc_report_options;
+
+typedef struct vqc_recipe {
+    vqc_arena *arena; /* owns every string and array below */
+    char *path;       /* as given, or "built-in default" */
+    char *name;       /* stem for the default output name: int8.yaml -> "int8" */
+    int version;
+    vqc_operators operators;
+    vqc_objective objective;
+    vqc_weight_spec weights; /* defaults, already merged with weights: and activations: */
+    vqc_layer_rule *rules;   /* [rule_count], later rules win */
+    size_t rule_count;
+    vqc_gates gates;
+    vqc_report_options report;
+} vqc_recipe;
+
+/* codec int, 8 bits, per channel, block_size 32, symmetric, minmax, percentile 99.99,
+ * reduce_range off, min_elements 512, pattern auto, activations none; set = 0. */
+vqc_weight_spec vqc_weight_spec_default(void);
+
+/* The built-in default recipe: weight-only int8 per channel, name "int8". */
+vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error);
+
+/* Frees; accepts NULL. */
+void vqc_recipe_destroy(vqc_recipe **recipe);
+
+/* Overwrites in `base` the keys that `over` names. */
+void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over);
+
+/* Facts of one layer that match: keys look at. */
+typedef struct vqc_match_subject {
+    const char *tensor_name;
+    const char *const *node_names; /* [node_count] names of the nodes that use it */
+    const char *const *node_ops;   /* [node_count] "Conv", or "domain.Op" outside ai.onnx */
+    size_t node_count;
+    const int64_t *dims; /* [rank] */
+    size_t rank;
+    int64_t index; /* place among the model's layers, 0-based */
+    int64_t count; /* how many layers the model has */
+} vqc_match_subject;
+
+/* Whether every set key of `match` agrees with `subject`. */
+bool vqc_match_test(const vqc_match *match, const vqc_match_subject *subject);
+
+/* Whether `text` matches the glob (* any run, ? any one byte, [a-z] [!a] sets, \ escapes). Linear
+ * backtracking: never exponential. */
+bool vqc_glob_test(const char *glob, const char *text);
+
+/* The spec of one layer: recipe->weights, then each matching rule in order. *named is set when a rule
+ * with a name: key matched (it then also codes tensors outside the default set). Sets rule_hits[i] (when
+ * not NULL, [rule_count]) for each rule that matched. */
+vqc_weight_spec vqc_recipe_resolve(const vqc_recipe *recipe, const vqc_match_subject *subject,
+                                   bool *named, bool *rule_hits);
+
+#endif
