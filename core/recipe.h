@@ -101,7 +101,7 @@ typedef struct vqc_report_options {
     char *file;           /* JSON report path, or NULL */
 } vqc_report_options;
 
-typedef struct vqc_recipe {
+struct vqc_recipe {
     vqc_arena *arena; /* owns every string and array below */
     char *path;       /* as given, or "built-in default" */
     char *name;       /* stem for the default output name: int8.yaml -> "int8" */
@@ -113,7 +113,7 @@ typedef struct vqc_recipe {
     size_t rule_count;
     vqc_gates gates;
     vqc_report_options report;
-} vqc_recipe;
+};
 
 /* codec int, 8 bits, per channel, block_size 32, symmetric, minmax, percentile 99.99,
  * reduce_range off, min_elements 512, pattern auto, activations none; set = 0. */
@@ -121,9 +121,6 @@ vqc_weight_spec vqc_weight_spec_default(void);
 
 /* The built-in default recipe: weight-only int8 per channel, name "int8". */
 vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error);
-
-/* Frees; accepts NULL. */
-void vqc_recipe_destroy(vqc_recipe **recipe);
 
 /* Overwrites in `base` the keys that `over` names. */
 void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over);
