@@ -74,7 +74,7 @@ typedef struct vqc_match {
     int64_t *shape;       /* [shape_rank], -1 = any ("*"); NULL: unset */
     size_t shape_rank;
     int64_t first; /* the first N layers of the model; 0: unset */
-    int64_t last;  /* the last N layers; 0: unset */
+    int64_t last;  /* the last N layers; 0: unset; with first: either end */
 } vqc_match;
 
 typedef struct vqc_layer_rule {
@@ -125,6 +125,10 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error);
 /* Overwrites in `base` the keys that `over` names. */
 void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over);
 
+/* Whether `activations: dynamic` can be done with this spec: integer kernels take 8-bit codes with a
+ * scale per tensor or per channel. */
+bool vqc_weight_spec_can_be_dynamic(const vqc_weight_spec *spec);
+
 /* Facts of one layer that match: keys look at. */
 typedef struct vqc_match_subject {
     const char *tensor_name;
@@ -145,8 +149,9 @@ bool vqc_match_test(const vqc_match *match, const vqc_match_subject *subject);
 bool vqc_glob_test(const char *glob, const char *text);
 
 /* The spec of one layer: recipe->weights, then each matching rule in order. *named is set when a rule
- * with a name: key matched (it then also codes tensors outside the default set). Sets rule_hits[i] (when
- * not NULL, [rule_count]) for each rule that matched. */
+ * with a name: key matched (it then also codes tensors outside the default set); may be NULL. Sets
+ * rule_hits[i] (when not NULL, [rule_count]) for each rule that matched and leaves the others alone.
+ * Dynamic activations become none where the merged spec cannot do them. */
 vqc_weight_spec vqc_recipe_resolve(const vqc_recipe *recipe, const vqc_match_subject *subject,
                                    bool *named, bool *rule_hits);
 
