@@ -6,7 +6,7 @@
  * What holds for every kernel:
  * - Same result bits on every ISA. Reductions run in VQC_LANES float lanes (element i of a row
  * belongs to lane i % VQC_LANES), which go through one fixed tree of double additions into the
- * caller's accumulator every VQC_CHUNK elements; kernels/kernels_c.c is the definition.
+ * caller's accumulator every VQC_CHUNK elements; the files kernels/..._c.c are the definition.
  * - Pointers need only the alignment of a byte, n, rows and cols may be 0, nothing outside the
  * arrays is touched. Input and output do not overlap (u8_extract_plane may run in place).
  * - Rounding mode is the default (to nearest, ties to even), denormals are not flushed.
@@ -71,31 +71,38 @@ typedef struct vqc_error_sums {
 
 /* The table. Per kernel, beyond what is said above:
  *
- * f32_stats            min, max and the count of NaN/Inf in one pass; accumulates.
- * f32_minmax           accumulates into *min and *max; NaN is skipped, infinities are not.
- * f32_minmax_rows/cols the same per row into min[rows], max[rows] or per column into min[cols],
- * max[cols]; adds the number of NaN/Inf to *nonfinite. f32_count_nonfinite  how many of x[n] are
- * NaN or infinite. f32_absmax           largest |x|, 0 for n = 0; NaN is skipped. f32_sums adds to
- * *sum and *sum_squares. f32_error            accumulates every field of vqc_error_sums.
- * f32_histogram        counts[bins] of v = absolute ? |x| : x in bins of width 1/inv_width from lo;
- * values outside go to the first or last bin; NaN is skipped; 1 <= bins <= 2^24; adds to counts.
- * f32_quantize_sse     sum of (x - decode(quantize(x)))^2, nothing stored. _rows adds to sse[rows],
- * _cols to sse[cols]. f32_T_quantize...    see above; T = u8, s8, u16, s16. f32_T_quantize_error...
- * writes q and accumulates sum_err2, sum_ref2, count and max_abs_err of the decoded q (same
- * arithmetic as T_f32_dequantize) against x. T_f32_dequantize...  see above; |q - zero_point| <
- * 2^24. u8_pack              width 1, 2 or 4 bits per code, low field first: byte b holds codes
- * b*8/width .. ; higher bits of a code are dropped, unused bits of the last byte are 0. packed has
- *                      ceil(n * width / 8) bytes.
- * u8_unpack            the reverse, into codes[n].
- * u8_extract_plane     plane[i] = (codes[i] >> shift) & (2^width - 1), 0 <= shift <= 7, 1 <= width
- * <= 8; in place is allowed. u8_pack_plane        u8_pack of u8_extract_plane, width 1, 2 or 4.
- * u8_unpack_plane      codes[i] |= field i << shift: puts a code together again from its planes.
- * f32_f16_convert      IEEE binary16, overflow to infinity, NaN to quiet NaN with its upper payload
- * bits. f32_bf16_convert     the upper half, rounded to nearest even; NaN to quiet NaN.
- * f32_e4m3fn_convert, f32_e5m2_convert   ONNX Cast (opset 19) with saturate = 1: overflow and
- * infinities become the largest finite value, NaN becomes 0x7F with the input's sign.
- * *_f32_convert        exact (f64: rounded to nearest even); quiet NaN out (bf16 keeps its bits).
- * probe_fma            multiplies and adds for the benchmark's peak figure; returns 0. */
+ * - f32_stats: min, max and the count of NaN/Inf in one pass; accumulates.
+ * - f32_minmax: accumulates into *min and *max; NaN is skipped, infinities are not.
+ * - f32_minmax_rows, f32_minmax_cols: the same per row into min[rows], max[rows] or per column into
+ *   min[cols], max[cols]; adds the number of NaN/Inf to *nonfinite.
+ * - f32_count_nonfinite: how many of x[n] are NaN or infinite.
+ * - f32_absmax: largest |x|, 0 for n = 0; NaN is skipped.
+ * - f32_sums: adds to *sum and *sum_squares.
+ * - f32_error: accumulates every field of vqc_error_sums.
+ * - f32_histogram: counts v = absolute ? |x| : x into counts[bins], bins of width 1 / inv_width
+ *   from lo; values outside go to the first or last bin; NaN is skipped; 1 <= bins <= 2^24.
+ * - f32_quantize_sse: sum of (x - decode(quantize(x)))^2, nothing stored; _rows adds to sse[rows],
+ *   _cols to sse[cols].
+ * - f32_T_quantize, _rows, _cols: see above; T = u8, s8, u16, s16.
+ * - f32_T_quantize_error, _rows, _cols: writes q and accumulates sum_err2, sum_ref2, count and
+ *   max_abs_err of the decoded q (arithmetic of T_f32_dequantize) against x.
+ * - T_f32_dequantize, _rows, _cols: see above; |q - zero_point| < 2^24.
+ * - u8_pack: width 1, 2 or 4 bits per code, low field first, so byte b holds the codes from
+ *   b * 8 / width on; higher bits of a code are dropped, unused bits of the last byte are 0; packed
+ *   has ceil(n * width / 8) bytes.
+ * - u8_unpack: the reverse, into codes[n].
+ * - u8_extract_plane: plane[i] = (codes[i] >> shift) & (2^width - 1), 0 <= shift <= 7,
+ *   1 <= width <= 8; in place is allowed.
+ * - u8_pack_plane: u8_pack of u8_extract_plane, width 1, 2 or 4.
+ * - u8_unpack_plane: codes[i] |= field i << shift, puts a code together again from its planes.
+ * - f32_f16_convert: IEEE binary16, overflow to infinity, NaN to quiet NaN with its upper payload.
+ * - f32_bf16_convert: the upper half, rounded to nearest even; NaN to quiet NaN.
+ * - f32_e4m3fn_convert, f32_e5m2_convert: ONNX Cast (opset 19) with saturate = 1: overflow and
+ *   infinities become the largest finite value, NaN becomes 0x7F with the input's sign.
+ * - *_f32_convert: exact (f64: rounded to nearest even); NaN comes out quiet, except that bf16
+ * keeps its bits.
+ * - probe_fma: VQC_PROBE_FMA_FLOPS float multiplies and adds per iteration, for the benchmark's
+ *   peak figure; returns 0. */
 typedef struct vqc_kernels {
 #define VQC_KERNEL_MEMBER(name, family, kind, ret, params) ret(*name) params;
     VQC_KERNEL_LIST(VQC_KERNEL_MEMBER)
