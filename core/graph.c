@@ -538,9 +538,12 @@ static bool name_taken(const vqc_graph *graph, const char *name)
 char *vqc_graph_fresh_name(vqc_graph *graph, const char *hint)
 {
     char *name;
+    size_t length = strlen(hint);
+    /* "a1" + 0 must not meet "a" + 10 */
+    const char *gap = length > 0 && hint[length - 1] >= '0' && hint[length - 1] <= '9' ? "_" : "";
 
     do {
-        name = vqc_arena_printf(graph->model->arena, "%s%llu", hint,
+        name = vqc_arena_printf(graph->model->arena, "%s%s%llu", hint, gap,
                                 (unsigned long long)graph->fresh++);
     } while (name != NULL && name_taken(graph, name));
     return name;

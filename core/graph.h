@@ -1,7 +1,7 @@
 /*
- * The graph index: every node list of a model (main graph, If/Loop/Scan bodies, functions), every value,
- * who produces it and who uses it. The protobuf is the IR; this is only an index over it plus the
- * means to edit it.
+ * The graph index: every node list of a model (main graph, If/Loop/Scan bodies, functions), every
+ * value, who produces it and who uses it. The protobuf is the IR; this is only an index over it
+ * plus the means to edit it.
  */
 #ifndef VQC_CORE_GRAPH_H
 #define VQC_CORE_GRAPH_H
@@ -21,13 +21,15 @@ typedef struct vqc_value vqc_value;
 
 /* One node list. */
 struct vqc_scope {
-    vqc_scope *parent;              /* lexically enclosing scope; NULL for the main graph and functions */
-    Onnx__GraphProto *graph;        /* NULL for a function body */
-    Onnx__FunctionProto *function;  /* NULL for a graph */
-    char *path;                     /* "" main graph; "If_3/then_branch"; "function F" */
-    size_t index;                   /* place in vqc_graph.scopes */
-    int64_t opset;                  /* ai.onnx version in force here */
-    int64_t ms_opset;               /* com.microsoft version imported here, 0: none */
+    vqc_scope *parent;       /* lexically enclosing scope; NULL for the main graph and functions */
+    Onnx__GraphProto *graph; /* NULL for a function body */
+    Onnx__FunctionProto *function; /* NULL for a graph */
+    char *path;                    /* "" main graph; "If_3/then_branch"; "function F" */
+    size_t index;                  /* place in vqc_graph.scopes */
+    int64_t opset;                 /* ai.onnx version in force here */
+    int64_t ms_opset;              /* com.microsoft version imported here, 0: none */
+    size_t front_count;            /* nodes that patches put in front so far */
+    size_t node_capacity; /* of the node array once a patch has taken it over; 0: not yet */
 };
 
 /* One place where a value is read. */
@@ -39,14 +41,14 @@ typedef struct vqc_use {
 
 struct vqc_value {
     const char *name;
-    vqc_scope *scope;                        /* where it is defined */
-    Onnx__NodeProto *producer;               /* the node that computes it, or NULL */
-    size_t output;                           /* which output of the producer */
-    Onnx__TensorProto *initializer;          /* or NULL */
-    Onnx__SparseTensorProto *sparse;         /* sparse initializer, or NULL */
-    Onnx__ValueInfoProto *graph_input;       /* or NULL; with initializer: overridable (IR >= 4) */
-    Onnx__ValueInfoProto *info;              /* value_info / input / output entry, or NULL */
-    vqc_use *uses;                           /* [use_count] in node order, inner scopes included */
+    vqc_scope *scope;                  /* where it is defined */
+    Onnx__NodeProto *producer;         /* the node that computes it, or NULL */
+    size_t output;                     /* which output of the producer */
+    Onnx__TensorProto *initializer;    /* or NULL */
+    Onnx__SparseTensorProto *sparse;   /* sparse initializer, or NULL */
+    Onnx__ValueInfoProto *graph_input; /* or NULL; with initializer: overridable (IR >= 4) */
+    Onnx__ValueInfoProto *info;        /* value_info / input / output entry, or NULL */
+    vqc_use *uses;                     /* [use_count] in node order, inner scopes included */
     size_t use_count;
     size_t use_capacity;
     vqc_value *next_in_bucket;
@@ -63,11 +65,13 @@ typedef struct vqc_graph {
     vqc_value **values; /* [value_count] in definition order (deterministic) */
     size_t value_count;
     size_t value_capacity;
-    uint64_t fresh; /* counter for new names */
+    uint64_t fresh;                     /* counter for new names */
+    struct vqc_shared_constant *shared; /* small constants that patches share (core/patch.c) */
 } vqc_graph;
 
-/* Builds the index. Errors: VQC_ERR_MODEL for a value defined twice in one scope, or no graph. A node
- * input that nothing defines is left alone (the checker's business), its use is not recorded. */
+/* Builds the index. Errors: VQC_ERR_MODEL for a value defined twice in one scope, or no graph. A
+ * node input that nothing defines is left alone (the checker's business), its use is not recorded.
+ */
 vqc_status vqc_graph_create(vqc_model *model, vqc_graph **out, vqc_error *error);
 
 /* Frees the index (not the model); accepts NULL. */
@@ -89,12 +93,13 @@ int32_t vqc_value_dtype(const vqc_value *value);
 /* Rank when known, else -1. dims (may be NULL) gets up to dims_capacity entries, -1 for unknown. */
 int vqc_value_shape(const vqc_value *value, int64_t *dims, size_t dims_capacity);
 
-/* The constant tensor behind a value: its initializer, or the `value` tensor of a Constant node that
- * produces it (looks through Identity); NULL when there is none or it may be overridden by a caller. */
+/* The constant tensor behind a value: its initializer, or the `value` tensor of a Constant node
+ * that produces it (looks through Identity); NULL when there is none or it may be overridden by a
+ * caller. */
 Onnx__TensorProto *vqc_value_constant(const vqc_graph *graph, const vqc_value *value);
 
-/* A new name "hint" or "hint_N", unused by any value or node of the whole model; lives in the model's
- * arena; NULL when out of memory. Short hints keep the file small. */
+/* A new name "hint" or "hint_N", unused by any value or node of the whole model; lives in the
+ * model's arena; NULL when out of memory. Short hints keep the file small. */
 char *vqc_graph_fresh_name(vqc_graph *graph, const char *hint);
 
 /* ---- reading nodes ---- */

@@ -1,0 +1,465 @@
+#include "core/patch.h"
+
+#include <string.h>
+
+#include "core/tensor.h"
+
+/* A small constant that is in the model, or (patch != NULL) will be once that patch is applied. */
+struct vqc_shared_constant {
+    struct vqc_shared_constant *next;
+    const vqc_patch *patch;
+    const vqc_scope *scope;
+    const Onnx__TensorProto *tensor;
+    const char *name;
+};
+
+typedef enum edit_kind { ADD_INITIALIZER, ADD_FRONT_NODE, REPLACE_NODE, REMOVE_CONSTANT } edit_kind;
+
+typedef struct edit {
+    struct edit *next;
+    edit_kind kind;
+    vqc_scope *scope;
+    Onnx__TensorProto *tensor; /* ADD_INITIALIZER */
+    Onnx__NodeProto *node;     /* ADD_FRONT_NODE, REPLACE_NODE */
+    Onnx__NodeProto **nodes;   /* REPLACE_NODE: [count] put in its place */
+    size_t count;
+    bool keep;        /* REPLACE_NODE: the node itself stays, behind the new ones */
+    vqc_value *value; /* REMOVE_CONSTANT */
+} edit;
+
+typedef struct opset_need {
+    struct opset_need *next;
+    const char *domain;
+    int64_t version;
+} opset_need;
+
+struct vqc_patch {
+    vqc_graph *graph;
+    edit *first;
+    edit **last;
+    opset_need *opsets;
+    int64_t ir_version;
+    size_t added_bytes;
+    size_t removed_bytes;
+};
+
+vqc_patch *vqc_patch_create(vqc_graph *graph)
+{
+    vqc_patch *patch = vqc_arena_calloc(graph->arena, 1, sizeof *patch);
+    if (patch != NULL) {
+        patch->graph = graph;
+        patch->last = &patch->first;
+    }
+    return patch;
+}
+
+/* Bytes of one embedded message with its one-byte tag and its length prefix. Every field that a
+ * patch touches has a number below 16. */
+static size_t embedded_bytes(const ProtobufCMessage *message)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    size_t prefix = 1;
+    for (size_t rest = size; rest >= 128; rest >>= 7) {
+        prefix++;
+    }
+    return 1 + prefix + size;
+}
+
+static edit *add_edit(vqc_patch *patch, edit_kind kind, vqc_scope *scope)
+{
+    edit *item = vqc_arena_calloc(patch->graph->arena, 1, sizeof *item);
+    if (item != NULL) {
+        item->kind = kind;
+        item->scope = scope;
+        *patch->last = item;
+        patch->last = &item->next;
+    }
+    return item;
+}
+
+static vqc_status no_memory(vqc_error *error)
+{
+    return vqc_fail(error, VQC_ERR_INTERNAL, "out of memory while editing the model");
+}
+
+vqc_status vqc_patch_prepend_node(vqc_patch *patch, vqc_scope *scope, Onnx__NodeProto *node,
+                                  vqc_error *error)
+{
+    edit *item = node == NULL ? NULL : add_edit(patch, ADD_FRONT_NODE, scope);
+    if (item == NULL) {
+        return no_memory(error);
+    }
+    item->node = node;
+    patch->added_bytes += embedded_bytes(&node->base);
+    return VQC_OK;
+}
+
+vqc_status vqc_patch_add_constant(vqc_patch *patch, vqc_scope *scope, Onnx__TensorProto *tensor,
+                                  vqc_error *error)
+{
+    vqc_arena *arena = patch->graph->model->arena;
+    edit *item;
+
+    if (tensor == NULL) {
+        return no_memory(error);
+    }
+    if (scope->graph == NULL || patch->graph->model->proto->ir_version < 4) {
+        const char *outputs[1] = {tensor->name};
+        Onnx__NodeProto *node = vqc_node_create(arena, "Constant", "", NULL, NULL, 0, outputs, 1);
+        if (node == NULL || !vqc_node_add_tensor(arena, node, "value", tensor)) {
+            return no_memory(error);
+        }
+        tensor->name = (char *)(uintptr_t)protobuf_c_empty_string;
+        return vqc_patch_prepend_node(patch, scope, node, error);
+    }
+    item = add_edit(patch, ADD_INITIALIZER, scope);
+    if (item == NULL) {
+        return no_memory(error);
+    }
+    item->tensor = tensor;
+    patch->added_bytes += embedded_bytes(&tensor->base);
+    return VQC_OK;
+}
+
+static bool is_visible(const vqc_scope *defined, const vqc_scope *from)
+{
+    while (from != NULL && from != defined) {
+        from = from->parent;
+    }
+    return from != NULL;
+}
+
+const char *vqc_patch_shared_constant(vqc_patch *patch, vqc_scope *scope, const char *hint,
+                                      vqc_dtype dtype, const int64_t *dims, size_t rank,
+                                      const void *raw, size_t raw_bytes)
+{
+    vqc_graph *graph = patch->graph;
+    vqc_arena *arena = graph->model->arena;
+    struct vqc_shared_constant *item;
+    Onnx__TensorProto *tensor;
+    void *copy;
+    char *name;
+
+    for (item = graph->shared; item != NULL; item = item->next) {
+        const Onnx__TensorProto *have = item->tensor;
+        if ((item->patch == NULL || item->patch == patch) && is_visible(item->scope, scope) &&
+            have->data_type == (int32_t)dtype && have->n_dims == rank &&
+            have->raw_data.len == raw_bytes &&
+            (rank == 0 || memcmp(have->dims, dims, rank * sizeof *dims) == 0) &&
+            memcmp(have->raw_data.data, raw, raw_bytes) == 0) {
+            return item->name;
+        }
+    }
+    name = vqc_graph_fresh_name(graph, hint);
+    copy = vqc_arena_alloc(arena, raw_bytes);
+    item = vqc_arena_calloc(graph->arena, 1, sizeof *item);
+    if (name == NULL || copy == NULL || item == NULL) {
+        return NULL;
+    }
+    memcpy(copy, raw, raw_bytes);
+    tensor = vqc_tensor_create(arena, name, dtype, dims, rank, copy, raw_bytes);
+    if (tensor == NULL || vqc_patch_add_constant(patch, scope, tensor, NULL) != VQC_OK) {
+        return NULL;
+    }
+    item->patch = patch;
+    item->scope = scope;
+    item->tensor = tensor;
+    item->name = name;
+    item->next = graph->shared;
+    graph->shared = item;
+    return name;
+}
+
+static vqc_status add_replacement(vqc_patch *patch, vqc_scope *scope, Onnx__NodeProto *node,
+                                  Onnx__NodeProto *const *nodes, size_t count, bool keep,
+                                  vqc_error *error)
+{
+    edit *item = add_edit(patch, REPLACE_NODE, scope);
+    if (item == NULL) {
+        return no_memory(error);
+    }
+    item->node = node;
+    item->keep = keep;
+    item->count = count;
+    item->nodes = vqc_arena_calloc(patch->graph->arena, count + 1, sizeof(Onnx__NodeProto *));
+    if (item->nodes == NULL) {
+        return no_memory(error);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (nodes[i] == NULL) {
+            return no_memory(error);
+        }
+        item->nodes[i] = nodes[i];
+        patch->added_bytes += embedded_bytes(&nodes[i]->base);
+    }
+    if (!keep) {
+        patch->removed_bytes += embedded_bytes(&node->base);
+    }
+    return VQC_OK;
+}
+
+vqc_status vqc_patch_replace_node(vqc_patch *patch, vqc_scope *scope, Onnx__NodeProto *node,
+                                  Onnx__NodeProto *const *replacement, size_t count,
+                                  vqc_error *error)
+{
+    return add_replacement(patch, scope, node, replacement, count, false, error);
+}
+
+vqc_status vqc_patch_insert_before(vqc_patch *patch, vqc_scope *scope, Onnx__NodeProto *node,
+                                   Onnx__NodeProto *const *nodes, size_t count, vqc_error *error)
+{
+    return add_replacement(patch, scope, node, nodes, count, true, error);
+}
+
+vqc_status vqc_patch_remove_constant(vqc_patch *patch, vqc_value *value, vqc_error *error)
+{
+    edit *item;
+
+    if (value->initializer == NULL) {
+        return vqc_patch_replace_node(patch, value->scope, value->producer, NULL, 0, error);
+    }
+    item = add_edit(patch, REMOVE_CONSTANT, value->scope);
+    if (item == NULL) {
+        return no_memory(error);
+    }
+    item->value = value;
+    patch->removed_bytes += embedded_bytes(&value->initializer->base);
+    if (value->graph_input != NULL) {
+        patch->removed_bytes += embedded_bytes(&value->graph_input->base);
+    }
+    return VQC_OK;
+}
+
+vqc_status vqc_patch_need_opset(vqc_patch *patch, const char *domain, int64_t version,
+                                vqc_error *error)
+{
+    opset_need *need = vqc_arena_calloc(patch->graph->arena, 1, sizeof *need);
+    if (need == NULL) {
+        return no_memory(error);
+    }
+    need->domain = domain;
+    need->version = version;
+    need->next = patch->opsets;
+    patch->opsets = need;
+    return VQC_OK;
+}
+
+void vqc_patch_need_ir(vqc_patch *patch, int64_t ir_version)
+{
+    if (ir_version > patch->ir_version) {
+        patch->ir_version = ir_version;
+    }
+}
+
+size_t vqc_patch_added_bytes(const vqc_patch *patch)
+{
+    return patch->added_bytes;
+}
+
+size_t vqc_patch_removed_bytes(const vqc_patch *patch)
+{
+    return patch->removed_bytes;
+}
+
+/* ---- applying: first everything that can fail, then everything that cannot ---- */
+
+static Onnx__NodeProto ***node_array(const vqc_scope *scope, size_t **count)
+{
+    if (scope->graph != NULL) {
+        *count = &scope->graph->n_node;
+        return &scope->graph->node;
+    }
+    *count = &scope->function->n_node;
+    return &scope->function->node;
+}
+
+static bool reserve_nodes(vqc_arena *arena, vqc_scope *scope, size_t extra)
+{
+    size_t *count;
+    Onnx__NodeProto ***nodes = node_array(scope, &count);
+    size_t wanted = *count + extra;
+    Onnx__NodeProto **grown;
+
+    if (wanted <= scope->node_capacity) {
+        return true;
+    }
+    wanted += wanted / 2 + 64;
+    grown = vqc_arena_calloc(arena, wanted, sizeof *grown);
+    if (grown == NULL) {
+        return false;
+    }
+    if (*count > 0) {
+        memcpy(grown, *nodes, *count * sizeof *grown);
+    }
+    *nodes = grown;
+    scope->node_capacity = wanted;
+    return true;
+}
+
+static bool reserve_initializers(vqc_arena *arena, Onnx__GraphProto *graph, size_t extra)
+{
+    Onnx__TensorProto **grown =
+        vqc_arena_calloc(arena, graph->n_initializer + extra, sizeof *grown);
+    if (grown == NULL) {
+        return false;
+    }
+    if (graph->n_initializer > 0) {
+        memcpy(grown, graph->initializer, graph->n_initializer * sizeof *grown);
+    }
+    graph->initializer = grown;
+    return true;
+}
+
+/* Room in every touched scope for all that the patch adds there. */
+static bool reserve_all(vqc_patch *patch)
+{
+    vqc_arena *arena = patch->graph->model->arena;
+
+    for (size_t s = 0; s < patch->graph->scope_count; s++) {
+        vqc_scope *scope = patch->graph->scopes[s];
+        size_t nodes = 0;
+        size_t tensors = 0;
+        for (const edit *item = patch->first; item != NULL; item = item->next) {
+            if (item->scope == scope) {
+                nodes += item->kind == ADD_FRONT_NODE ? 1 : item->count;
+                tensors += item->kind == ADD_INITIALIZER ? 1 : 0;
+            }
+        }
+        if ((nodes > 0 && !reserve_nodes(arena, scope, nodes)) ||
+            (tensors > 0 && !reserve_initializers(arena, scope->graph, tensors))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void insert_nodes(vqc_scope *scope, size_t place, Onnx__NodeProto *const *nodes,
+                         size_t count)
+{
+    size_t *total;
+    Onnx__NodeProto ***array = node_array(scope, &total);
+
+    memmove(*array + place + count, *array + place, (*total - place) * sizeof **array);
+    for (size_t i = 0; i < count; i++) {
+        (*array)[place + i] = nodes[i];
+    }
+    *total += count;
+}
+
+static void replace_node(const edit *item)
+{
+    size_t *total;
+    Onnx__NodeProto ***array = node_array(item->scope, &total);
+    size_t place = 0;
+
+    while (place < *total && (*array)[place] != item->node) {
+        place++;
+    }
+    if (place == *total) {
+        return; /* replaced by an earlier edit of the same patch */
+    }
+    if (!item->keep) {
+        memmove(*array + place, *array + place + 1, (*total - place - 1) * sizeof **array);
+        (*total)--;
+        if (place < item->scope->front_count) {
+            item->scope->front_count--;
+        }
+    }
+    insert_nodes(item->scope, place, item->nodes, item->count);
+}
+
+static void remove_constant(const vqc_value *value)
+{
+    Onnx__GraphProto *graph = value->scope->graph;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < graph->n_initializer; i++) {
+        if (graph->initializer[i] != value->initializer) {
+            graph->initializer[kept++] = graph->initializer[i];
+        }
+    }
+    graph->n_initializer = kept;
+    kept = 0;
+    for (size_t i = 0; i < graph->n_input; i++) {
+        if (graph->input[i] != value->graph_input) {
+            graph->input[kept++] = graph->input[i];
+        }
+    }
+    graph->n_input = kept;
+}
+
+/* IR 4 ended the rule that initializers are graph inputs; left there they could be overridden and
+ * ONNX Runtime would fold nothing that depends on them. */
+static void drop_initializer_inputs(Onnx__GraphProto *graph)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < graph->n_input; i++) {
+        bool is_initializer = false;
+        for (size_t k = 0; k < graph->n_initializer && !is_initializer; k++) {
+            const char *name = graph->initializer[k]->name;
+            is_initializer = name != NULL && graph->input[i]->name != NULL &&
+                             strcmp(name, graph->input[i]->name) == 0;
+        }
+        if (!is_initializer) {
+            graph->input[kept++] = graph->input[i];
+        }
+    }
+    graph->n_input = kept;
+}
+
+static vqc_status apply_versions(vqc_patch *patch, vqc_error *error)
+{
+    vqc_model *model = patch->graph->model;
+
+    for (const opset_need *need = patch->opsets; need != NULL; need = need->next) {
+        vqc_status status = vqc_model_set_opset(model, need->domain, need->version, error);
+        if (status != VQC_OK) {
+            return status;
+        }
+    }
+    if (patch->ir_version > model->proto->ir_version) {
+        if (model->proto->ir_version < 4) {
+            drop_initializer_inputs(model->proto->graph);
+        }
+        model->proto->has_ir_version = 1;
+        model->proto->ir_version = patch->ir_version;
+    }
+    return VQC_OK;
+}
+
+vqc_status vqc_patch_apply(vqc_patch *patch, vqc_error *error)
+{
+    vqc_status status;
+
+    if (!reserve_all(patch)) {
+        return no_memory(error);
+    }
+    status = apply_versions(patch, error);
+    if (status != VQC_OK) {
+        return status;
+    }
+    for (const edit *item = patch->first; item != NULL; item = item->next) {
+        switch (item->kind) {
+        case ADD_INITIALIZER:
+            item->scope->graph->initializer[item->scope->graph->n_initializer++] = item->tensor;
+            break;
+        case ADD_FRONT_NODE:
+            insert_nodes(item->scope, item->scope->front_count, &item->node, 1);
+            item->scope->front_count++;
+            break;
+        case REPLACE_NODE:
+            replace_node(item);
+            break;
+        case REMOVE_CONSTANT:
+            remove_constant(item->value);
+            break;
+        }
+    }
+    for (struct vqc_shared_constant *item = patch->graph->shared; item != NULL; item = item->next) {
+        if (item->patch == patch) {
+            item->patch = NULL;
+        }
+    }
+    return VQC_OK;
+}
