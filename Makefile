@@ -3,8 +3,8 @@ VERSION := 0.1.0
 SOVERSION := 0
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Build directory; another one (make B=build/x) keeps another set of flags apart.
 B ?= build
-CC ?= cc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -13,11 +13,15 @@ CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
 	-Wformat=2 -Werror
 PKGS := libprotobuf-c yaml-0.1 libcjson zlib
-PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+# A fresh machine has neither pkg-config nor a compiler while this is read: `make demo` and `make test`
+# install them and start make again.
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+ONNX_INCLUDE ?= /usr/include
 OPENMP ?= -fopenmp
 SAN ?=
-ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+LDFLAGS ?=
+ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -fPIC -ffp-contract=off -fvisibility=default $(OPENMP) $(WARN) \
 	-I. -isystem $(B)/gen $(PKG_CFLAGS) -DVQC_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN)
 LIBS = $(PKG_LIBS) -lm $(OPENMP) $(SAN)
@@ -36,21 +40,30 @@ LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o) $(B)/obj/gen/onnx.pb-c.o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/obj/%.o)
 UNIT_OBJ := $(UNIT_SRC:%.c=$(B)/obj/%.o)
 
-all: $(B)/vqc
+##@ Build
+all: $(B)/vqc $(B)/libvqc.a $(B)/libvqc.so ## the program and both libraries, in build/
 
-$(B)/gen/onnx/onnx.pb-c.h: | $(B)/gen
-	protoc-c -I/usr/include --c_out=$(B)/gen /usr/include/onnx/onnx.proto
-$(B)/gen/onnx/onnx.pb-c.c: $(B)/gen/onnx/onnx.pb-c.h
-$(B)/gen:
-	mkdir -p $@
+.DELETE_ON_ERROR:
 
-$(B)/obj/gen/onnx.pb-c.o: $(B)/gen/onnx/onnx.pb-c.h
+# The flags as they were; objects depend on it, so that a change of flags rebuilds them.
+FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(LDFLAGS)
+$(B)/flags.txt: FORCE
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -fPIC -O2 -g $(SAN) -I$(B)/gen $(PKG_CFLAGS) -c $(B)/gen/onnx/onnx.pb-c.c -o $@
+	@printf '%s\n' '$(subst ','\'',$(FLAGS_TEXT))' | cmp -s - $@ || \
+		printf '%s\n' '$(subst ','\'',$(FLAGS_TEXT))' > $@
+FORCE:
+
+$(B)/gen/onnx/onnx.pb-c.h $(B)/gen/onnx/onnx.pb-c.c &: $(ONNX_INCLUDE)/onnx/onnx.proto
+	@mkdir -p $(B)/gen
+	protoc-c -I$(ONNX_INCLUDE) --c_out=$(B)/gen $<
+
+$(B)/obj/gen/onnx.pb-c.o: $(B)/gen/onnx/onnx.pb-c.c $(B)/gen/onnx/onnx.pb-c.h $(B)/flags.txt
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -fPIC -O2 -g $(SAN) -I$(B)/gen $(PKG_CFLAGS) -c $< -o $@
 
 $(B)/obj/%_avx2.o: EXTRA := -mavx2 -mfma -mf16c -mbmi2
 $(B)/obj/%_avx512.o: EXTRA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
-$(B)/obj/%.o: %.c $(B)/gen/onnx/onnx.pb-c.h
+$(B)/obj/%.o: %.c $(B)/gen/onnx/onnx.pb-c.h $(B)/flags.txt
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(EXTRA) -MMD -MP -c $< -o $@
 
@@ -58,15 +71,26 @@ $(B)/libvqc.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 $(B)/vqc: $(CLI_OBJ) $(B)/libvqc.a
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/unit-tests: $(UNIT_OBJ) $(B)/libvqc.a
-	$(CC) $(CFLAGS) -o $@ $^ -lcriterion $(LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LIBS)
 
-unit: $(B)/unit-tests
-	$(B)/unit-tests
+# The shared library exports what the public header declares and nothing else.
+$(B)/libvqc.map: core/vqc.h
+	@mkdir -p $(@D)
+	{ echo '{ global:'; sed -nE 's/^[a-z].*[ *](vqc_[a-z0-9_]+)\(.*/\1;/p' $< | sort -u; \
+		echo 'local: *; };'; } > $@
+$(B)/libvqc.so.$(VERSION): $(LIB_OBJ) $(B)/libvqc.map
+	$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-soname,libvqc.so.$(SOVERSION) \
+		-Wl,--version-script=$(B)/libvqc.map -o $@ $(LIB_OBJ) $(LIBS)
+$(B)/libvqc.so: $(B)/libvqc.so.$(VERSION)
+	ln -sf libvqc.so.$(VERSION) $(B)/libvqc.so.$(SOVERSION)
+	ln -sf libvqc.so.$(SOVERSION) $@
 
-clean:
-	rm -rf $(filter-out $(B)/venv,$(wildcard $(B)/*))
+clean: ## removes what was built (the Python environment stays)
+	rm -rf $(filter-out $(VENV) $(B)/venv,$(wildcard $(B)/*))
 
-.PHONY: all unit clean
+.PHONY: all clean FORCE
+include mk/setup.mk mk/test.mk mk/lint.mk mk/sanitize.mk mk/install.mk
+-include tests/kernels/kernels.mk tests/fuzz/fuzz.mk examples/examples.mk
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)

@@ -1,0 +1,50 @@
+# Tests. Every runner ends with a line "N passed, N failed, N skipped"; tests/run_all.sh adds them up.
+CHECK_RUNNERS := lint-light unit kernels-test cli
+TEST_RUNNERS := lint unit kernels-test kernels-test-simde kernels-test-neon cli install-check \
+	example-check ci-example faults fuzz-replay conformance zoo self-test
+RUN_ALL = VQC=$(B)/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/run_all.sh
+
+##@ Test
+test: ## installs what the tests need and runs them all
+	VENV=$(VENV) tools/setup.sh build test python
+	+@$(MAKE) --no-print-directory test-run
+
+test-run: $(B)/vqc $(B)/libvqc.so
+	+@$(RUN_ALL) $(TEST_RUNNERS)
+
+check: $(B)/vqc ## the fast part of the tests, under a minute
+	+@$(RUN_ALL) $(CHECK_RUNNERS)
+
+unit: $(B)/unit-tests ## unit tests
+	$(B)/unit-tests
+
+cli: $(B)/vqc ## command line tests: expected stdout, stderr and exit codes
+	VQC=$(abspath $(B))/vqc tests/cli/run.sh
+
+conformance: $(B)/vqc ## ONNX's own backend node tests through vqc
+	$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance
+
+zoo: $(B)/vqc ## every zoo model x every recipe against ONNX Runtime
+	$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo
+
+golden: $(B)/vqc ## writes tests/golden/results.csv and tests/conformance/outcomes.csv anew
+	$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo --write-golden
+	$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance --write-outcomes
+
+faults: $(B)/vqc $(B)/failalloc.so ## failing allocations, full disks, cut files, interrupts
+	VQC=$(abspath $(B))/vqc FAILALLOC=$(abspath $(B))/failalloc.so tests/faults/run.sh
+$(B)/failalloc.so: tests/faults/failalloc.c
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
+
+ci-example: $(B)/vqc ## the batch script of examples/ci under gates that pass and gates that do not
+	VQC=$(abspath $(B))/vqc tests/cli/ci_example.sh
+
+self-test: $(B)/vqc $(B)/unit-tests ## a deliberately failing case for each runner, run inverted
+	+@VQC=$(abspath $(B))/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/self_test.sh
+
+bench: $(B)/vqc ## kernel speeds, then time and memory for a 1 GiB model beside cp and ONNX Runtime's tools
+	$(B)/vqc bench
+	$(PYTHON_VENV) tests/bench/large_model.py --vqc $(B)/vqc --work $(B)/bench
+
+.PHONY: test test-run check unit cli conformance zoo golden faults ci-example self-test bench
