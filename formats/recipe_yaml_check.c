@@ -1,0 +1,367 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "formats/recipe_yaml_keys.h"
+#include "formats/recipe_yaml_read.h"
+
+/* The keys of one weights mapping or rule, with what they are merged into. Only what a rule sets
+ * itself is checked: a default that does not suit one rule's codec is simply not used there. */
+typedef struct spec_check {
+    vqc_yaml_context *context;
+    const vqc_yaml_node *own;  /* the mapping, may be NULL */
+    const vqc_yaml_node *root; /* holds activations: for the top weights; NULL in a rule */
+    const vqc_yaml_node *base; /* the weights mapping a rule builds upon; NULL for itself */
+    unsigned own_set;          /* VQC_SPEC_* that could be read from it */
+    unsigned base_set;
+    const vqc_weight_spec *merged;
+    vqc_operators operators;
+    const char *path; /* "weights." or "layers[0]." */
+} spec_check;
+
+static const char *const granularity_names[] = {"tensor", "channel", "block"};
+static const char *const range_names[] = {"minmax", "percentile", "mse"};
+
+/* The value that this mapping itself gives to a key, when it could be read. */
+static const vqc_yaml_node *own_key(const spec_check *check, const char *name, unsigned bit)
+{
+    const vqc_yaml_node *node = vqc_yaml_map_get(check->own, name);
+    if (node == NULL && bit == VQC_SPEC_ACTIVATIONS) {
+        node = vqc_yaml_map_get(check->root, name);
+    }
+    return (check->own_set & bit) != 0 ? node : NULL;
+}
+
+/* Whether `key`, which is idle or wrong because of the value of `cause`, is worth a word: not when
+ * the cause could not be read, and not when a --set has overruled what the file says. */
+static bool is_due(const spec_check *check, const vqc_yaml_node *key, const char *cause,
+                   unsigned cause_bit)
+{
+    const vqc_yaml_node *node = vqc_yaml_map_get(check->own, cause);
+    unsigned set = check->own_set;
+
+    if (node == NULL) {
+        node = vqc_yaml_map_get(check->base, cause);
+        set = check->base_set;
+    }
+    if (node == NULL) {
+        return true; /* the built-in default */
+    }
+    return (set & cause_bit) != 0 && !(key->place.set == 0 && node->place.set != 0);
+}
+
+typedef struct key_need {
+    const char *key;
+    unsigned bit;
+    bool by_int, by_float8, by_float16; /* which codecs use the key */
+} key_need;
+
+static const key_need needs[] = {
+    {"bits", VQC_SPEC_BITS, true, false, false},
+    {"granularity", VQC_SPEC_GRANULARITY, true, true, false},
+    {"block_size", VQC_SPEC_BLOCK_SIZE, true, true, false},
+    {"symmetric", VQC_SPEC_SYMMETRIC, true, false, false},
+    {"range", VQC_SPEC_RANGE, true, false, false},
+    {"percentile", VQC_SPEC_PERCENTILE, true, false, false},
+    {"reduce_range", VQC_SPEC_REDUCE_RANGE, true, false, false},
+    {"min_elements", VQC_SPEC_MIN_ELEMENTS, true, true, true},
+    {"pattern", VQC_SPEC_PATTERN, true, true, false},
+};
+
+static void note_idle(const spec_check *check, const vqc_yaml_node *key, const char *name,
+                      const char *cause, const char *value, const char *way_out)
+{
+    vqc_yaml_problem_add(check->context, key->place,
+                         "%s%s has no effect with %s %s; remove it, or set %s", check->path, name,
+                         cause, value, way_out);
+}
+
+static void check_idle_keys(const spec_check *check)
+{
+    const char *codec = check->merged->codec;
+    bool is_int = strcmp(codec, "int") == 0;
+    bool is_float8 = strncmp(codec, "float8", 6) == 0;
+    bool is_keep = strcmp(codec, "keep") == 0;
+
+    for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++) {
+        const key_need *need = &needs[i];
+        const vqc_yaml_node *key = own_key(check, need->key, need->bit);
+        bool used = is_int ? need->by_int : is_float8 ? need->by_float8 : need->by_float16;
+        if (key == NULL) {
+            continue;
+        }
+        if (is_keep || !used) {
+            if (is_due(check, key, "codec", VQC_SPEC_CODEC)) {
+                note_idle(check, key, need->key, "codec", codec,
+                          need->by_float16 ? "another codec" : "codec: int");
+            }
+        } else if (need->bit == VQC_SPEC_BLOCK_SIZE &&
+                   check->merged->granularity != VQC_GRANULARITY_BLOCK) {
+            if (is_due(check, key, "granularity", VQC_SPEC_GRANULARITY)) {
+                note_idle(check, key, need->key, "granularity",
+                          granularity_names[check->merged->granularity], "granularity: block");
+            }
+        } else if (need->bit == VQC_SPEC_PERCENTILE &&
+                   check->merged->range != VQC_RANGE_PERCENTILE) {
+            if (is_due(check, key, "range", VQC_SPEC_RANGE)) {
+                note_idle(check, key, need->key, "range", range_names[check->merged->range],
+                          "range: percentile");
+            }
+        } else if (need->bit == VQC_SPEC_REDUCE_RANGE && check->merged->reduce_range &&
+                   check->merged->bits != 8 && is_due(check, key, "bits", VQC_SPEC_BITS)) {
+            char bits[16];
+            (void)snprintf(bits, sizeof bits, "%d", check->merged->bits);
+            note_idle(check, key, need->key, "bits", bits, "bits: 8");
+        }
+    }
+}
+
+/* Where to point for something that several keys bring about: the first of them that is set here.
+ */
+static const vqc_yaml_node *first_own(const spec_check *check, const key_need *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const vqc_yaml_node *node = own_key(check, keys[i].key, keys[i].bit);
+        if (node != NULL) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+static void check_matmul_nbits(const spec_check *check)
+{
+    static const key_need bits[] = {{.key = "bits", .bit = VQC_SPEC_BITS},
+                                    {.key = "pattern", .bit = VQC_SPEC_PATTERN}};
+    static const key_need shape[] = {{.key = "granularity", .bit = VQC_SPEC_GRANULARITY},
+                                     {.key = "pattern", .bit = VQC_SPEC_PATTERN}};
+    static const key_need block[] = {{.key = "block_size", .bit = VQC_SPEC_BLOCK_SIZE},
+                                     {.key = "granularity", .bit = VQC_SPEC_GRANULARITY},
+                                     {.key = "pattern", .bit = VQC_SPEC_PATTERN}};
+    const vqc_weight_spec *spec = check->merged;
+    const vqc_yaml_node *pattern = own_key(check, "pattern", VQC_SPEC_PATTERN);
+    const vqc_yaml_node *node;
+
+    if (spec->pattern != VQC_PATTERN_MATMUL_NBITS || strcmp(spec->codec, "keep") == 0) {
+        return;
+    }
+    if (pattern != NULL && check->operators != VQC_OPERATORS_ONNXRUNTIME) {
+        vqc_yaml_problem_add(check->context, pattern->place,
+                             "%spattern: matmul_nbits is an operator of ONNX Runtime, got "
+                             "target.operators: standard; set target.operators: onnxruntime, or "
+                             "pattern: auto",
+                             check->path);
+    }
+    if (strcmp(spec->codec, "int") != 0) {
+        if (pattern != NULL && strncmp(spec->codec, "float8", 6) == 0) {
+            vqc_yaml_problem_add(check->context, pattern->place,
+                                 "%spattern: matmul_nbits takes codec int, got codec %s; set "
+                                 "codec: int, or pattern: auto",
+                                 check->path, spec->codec);
+        }
+        return;
+    }
+    node = first_own(check, bits, 2);
+    if (node != NULL && spec->bits != 2 && spec->bits != 4 && spec->bits != 8) {
+        vqc_yaml_problem_add(check->context, node->place,
+                             "%spattern: matmul_nbits takes bits 2, 4 or 8, got %d; change bits, "
+                             "or set pattern: auto",
+                             check->path, spec->bits);
+    }
+    if (spec->granularity != VQC_GRANULARITY_BLOCK) {
+        node = first_own(check, shape, 2);
+        if (node != NULL && is_due(check, node, "granularity", VQC_SPEC_GRANULARITY)) {
+            vqc_yaml_problem_add(check->context, node->place,
+                                 "%spattern: matmul_nbits has a scale per block, got granularity "
+                                 "%s; set granularity: block, or pattern: auto",
+                                 check->path, granularity_names[spec->granularity]);
+        }
+        return;
+    }
+    node = first_own(check, block, 3);
+    if (node != NULL &&
+        (spec->block_size < 16 || (spec->block_size & (spec->block_size - 1)) != 0)) {
+        vqc_yaml_problem_add(check->context, node->place,
+                             "%spattern: matmul_nbits takes a block_size that is a power of two "
+                             "and at least 16, got %lld; change block_size, or set pattern: auto",
+                             check->path, (long long)spec->block_size);
+    }
+}
+
+static void check_dynamic(const spec_check *check)
+{
+    const vqc_weight_spec *spec = check->merged;
+    const vqc_yaml_node *own = own_key(check, "activations", VQC_SPEC_ACTIVATIONS);
+    const vqc_yaml_node *bits = own_key(check, "bits", VQC_SPEC_BITS);
+    const vqc_yaml_node *granularity = own_key(check, "granularity", VQC_SPEC_GRANULARITY);
+    bool is_int = strcmp(spec->codec, "int") == 0;
+
+    if (spec->activations != VQC_ACTIVATIONS_DYNAMIC || vqc_weight_spec_can_be_dynamic(spec)) {
+        return;
+    }
+    if (own != NULL) {
+        char got[64];
+        if (!is_int) {
+            (void)snprintf(got, sizeof got, "codec %s", spec->codec);
+        } else if (spec->bits != 8) {
+            (void)snprintf(got, sizeof got, "bits %d", spec->bits);
+        } else {
+            (void)snprintf(got, sizeof got, "granularity block");
+        }
+        vqc_yaml_problem_add(check->context, own->place,
+                             "%sactivations: dynamic takes codec int with bits 8 and granularity "
+                             "tensor or channel, got %s; change that, or set activations: none",
+                             check->root != NULL ? "" : check->path, got);
+        return;
+    }
+    /* Inherited: another codec, or keep, just has no use for it; other codes need a decision. */
+    if (is_int && bits != NULL && spec->bits != 8) {
+        vqc_yaml_problem_add(check->context, bits->place,
+                             "%sbits: got %d, expected 8 with activations: dynamic; add "
+                             "activations: none here to store these weights only",
+                             check->path, spec->bits);
+    } else if (is_int && granularity != NULL && spec->granularity == VQC_GRANULARITY_BLOCK) {
+        vqc_yaml_problem_add(check->context, granularity->place,
+                             "%sgranularity: got block, expected tensor or channel with "
+                             "activations: dynamic; add activations: none here to store these "
+                             "weights only",
+                             check->path);
+    }
+}
+
+static void check_spec(const spec_check *check)
+{
+    check_idle_keys(check);
+    check_matmul_nbits(check);
+    check_dynamic(check);
+}
+
+/* A set that is not closed or a \ at the end would silently be taken literally. */
+static const char *glob_fault(const char *glob)
+{
+    for (; *glob != '\0'; glob++) {
+        if (*glob == '\\') {
+            if (glob[1] == '\0') {
+                return "a \\ at the end escapes nothing; write \\\\ for a backslash";
+            }
+            glob++;
+        } else if (*glob == '[') {
+            const char *item = glob + 1;
+            item += *item == '!' || *item == '^' ? 1 : 0;
+            item += *item == ']' ? 1 : 0;
+            while (*item != '\0' && *item != ']') {
+                item += *item == '\\' && item[1] != '\0' ? 2 : 1;
+            }
+            if (*item == '\0') {
+                return "a [ is never closed; write \\[ for a bracket";
+            }
+            glob = item;
+        }
+    }
+    return NULL;
+}
+
+/* An operator in the wrong case would match nothing. Custom operators are free to be called
+ * anything. */
+static const char *op_fault(const char *op)
+{
+    static const char *const ops[] = {"Attention", "Conv", "ConvTranspose", "Einsum", "Gather",
+                                      "Gemm",      "GRU",  "LSTM",          "MatMul", "RNN"};
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        if (strcasecmp(op, ops[i]) == 0) {
+            return strcmp(op, ops[i]) == 0 ? NULL : ops[i];
+        }
+    }
+    return NULL;
+}
+
+/* Item i of a value that is one string or a list of them. */
+static const vqc_yaml_node *string_item(const vqc_yaml_node *node, size_t i)
+{
+    return node->kind == VQC_YAML_LIST ? node->items[i] : node;
+}
+
+static void check_match(vqc_yaml_context *context, const vqc_yaml_node *map, const vqc_match *match,
+                        const char *path)
+{
+    char shown[96];
+
+    for (size_t i = 0; i < match->name_count; i++) {
+        const vqc_yaml_node *node = string_item(vqc_yaml_map_get(map, "name"), i);
+        const char *fault = glob_fault(match->names[i]);
+        if (fault != NULL) {
+            vqc_yaml_problem_add(context, node->place, "%smatch.name: got %s: %s", path,
+                                 vqc_yaml_node_show(node, shown, sizeof shown), fault);
+        }
+    }
+    for (size_t i = 0; i < match->op_count; i++) {
+        const vqc_yaml_node *node = string_item(vqc_yaml_map_get(map, "op"), i);
+        const char *meant = op_fault(match->ops[i]);
+        if (meant != NULL) {
+            vqc_yaml_problem_add(context, node->place,
+                                 "%smatch.op: got %s, expected an operator's exact name; did you "
+                                 "mean \"%s\"?",
+                                 path, vqc_yaml_node_show(node, shown, sizeof shown), meant);
+        }
+    }
+    if (match->max_elements >= 0 && match->min_elements > match->max_elements) {
+        vqc_yaml_problem_add(
+            context, vqc_yaml_map_get(map, "max_elements")->place,
+            "%smatch.max_elements: got %lld, expected at least min_elements (%lld)", path,
+            (long long)match->max_elements, (long long)match->min_elements);
+    }
+    if (match->rank >= 0 && match->shape != NULL && (size_t)match->rank != match->shape_rank) {
+        vqc_yaml_problem_add(context, vqc_yaml_map_get(map, "rank")->place,
+                             "%smatch.rank: got %d, expected the %zu of shape; remove it", path,
+                             match->rank, match->shape_rank);
+    }
+}
+
+static void check_gates(vqc_yaml_context *context, const vqc_yaml_node *root,
+                        const vqc_gates *gates, bool clean)
+{
+    const vqc_yaml_node *on_miss = vqc_yaml_map_get(vqc_yaml_map_get(root, "gates"), "on_miss");
+    if (clean && on_miss != NULL && isnan(gates->max_size_ratio) &&
+        isnan(gates->min_weight_sqnr_db) && isnan(gates->layer_max_size_ratio) &&
+        isnan(gates->layer_min_weight_sqnr_db)) {
+        vqc_yaml_problem_add(context, on_miss->place,
+                             "gates.on_miss has no effect without a limit; remove it, or set "
+                             "max_size_ratio or min_weight_sqnr_db");
+    }
+}
+
+void vqc_recipe_check(vqc_yaml_context *context, const vqc_yaml_node *root,
+                      const vqc_recipe *recipe)
+{
+    const vqc_yaml_node *weights = vqc_yaml_map_get(root, "weights");
+    const vqc_yaml_node *layers = vqc_yaml_map_get(root, "layers");
+    spec_check check = {.context = context,
+                        .own = weights,
+                        .root = root,
+                        .own_set = recipe->weights.set,
+                        .merged = &recipe->weights,
+                        .operators = recipe->operators,
+                        .path = "weights."};
+
+    check_gates(context, root, &recipe->gates, context->problem_count == 0);
+    check_spec(&check);
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        const vqc_layer_rule *rule = &recipe->rules[i];
+        const vqc_yaml_node *node = layers->items[i];
+        vqc_weight_spec merged = recipe->weights;
+        char path[48];
+        (void)snprintf(path, sizeof path, "layers[%zu].", i);
+        vqc_weight_spec_merge(&merged, &rule->spec);
+        check = (spec_check){.context = context,
+                             .own = node,
+                             .base = weights,
+                             .own_set = rule->spec.set,
+                             .base_set = recipe->weights.set,
+                             .merged = &merged,
+                             .operators = recipe->operators,
+                             .path = path};
+        check_spec(&check);
+        check_match(context, vqc_yaml_map_get(node, "match"), &rule->match, path);
+    }
+}

@@ -1,0 +1,485 @@
+#include "formats/recipe_yaml_keys.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/recipe.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define MAX_INT64_EXACT 9007199254740992.0 /* 2^53: larger integers are not exact in a double */
+
+static const char *const operators_choices[] = {
+    [VQC_OPERATORS_STANDARD] = "standard", [VQC_OPERATORS_ONNXRUNTIME] = "onnxruntime", NULL};
+static const char *const objective_choices[] = {
+    [VQC_OBJECTIVE_SIZE] = "size", [VQC_OBJECTIVE_SPEED] = "speed", NULL};
+static const char *const codec_choices[] = {"keep",       "float16", "bfloat16", "float8e4m3fn",
+                                            "float8e5m2", "int",     NULL};
+static const char *const granularity_choices[] = {[VQC_GRANULARITY_TENSOR] = "tensor",
+                                                  [VQC_GRANULARITY_CHANNEL] = "channel",
+                                                  [VQC_GRANULARITY_BLOCK] = "block",
+                                                  NULL};
+static const char *const range_choices[] = {[VQC_RANGE_MINMAX] = "minmax",
+                                            [VQC_RANGE_PERCENTILE] = "percentile",
+                                            [VQC_RANGE_MSE] = "mse",
+                                            NULL};
+static const char *const pattern_choices[] = {[VQC_PATTERN_AUTO] = "auto",
+                                              [VQC_PATTERN_DEQUANTIZE_LINEAR] = "dequantize_linear",
+                                              [VQC_PATTERN_FOLDABLE] = "foldable",
+                                              [VQC_PATTERN_MATMUL_NBITS] = "matmul_nbits",
+                                              NULL};
+static const char *const activations_choices[] = {
+    [VQC_ACTIVATIONS_NONE] = "none", [VQC_ACTIVATIONS_DYNAMIC] = "dynamic", NULL};
+static const char *const on_miss_choices[] = {"keep_file", "remove_file", NULL};
+static const char *const sort_choices[] = {
+    [VQC_SORT_MODEL] = "model", [VQC_SORT_BYTES] = "bytes", [VQC_SORT_ERROR] = "error", NULL};
+static const int version_allowed[] = {1, 0};
+static const int bits_allowed[] = {2, 3, 4, 5, 6, 8, 16, 0};
+
+static const vqc_key_row target_rows[] = {
+    {.name = "operators",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, operators),
+     .choices = operators_choices,
+     .fallback = "standard",
+     .help = "Operators the written model may use: those of the ONNX standard, or also ONNX "
+             "Runtime's own (com.microsoft)."},
+    {.name = "objective",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, objective),
+     .choices = objective_choices,
+     .fallback = "size",
+     .help = "What to favour where the smallest pattern is not the fastest one."},
+};
+static const vqc_key_group target_group = {target_rows, COUNT_OF(target_rows), NULL, 0};
+
+static const vqc_key_row weights_rows[] = {
+    {.name = "codec",
+     .type = VQC_KEY_WORD,
+     .offset = offsetof(vqc_weight_spec, codec),
+     .choices = codec_choices,
+     .spec_bit = VQC_SPEC_CODEC,
+     .fallback = "int",
+     .help = "How a weight is stored; keep leaves it as it is."},
+    {.name = "bits",
+     .type = VQC_KEY_INT,
+     .offset = offsetof(vqc_weight_spec, bits),
+     .allowed = bits_allowed,
+     .spec_bit = VQC_SPEC_BITS,
+     .fallback = "8",
+     .help = "Bits per weight of codec int."},
+    {.name = "granularity",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_weight_spec, granularity),
+     .choices = granularity_choices,
+     .spec_bit = VQC_SPEC_GRANULARITY,
+     .fallback = "channel",
+     .help = "How many weights share one scale: the whole tensor, an output channel, or a block "
+             "of block_size."},
+    {.name = "block_size",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_weight_spec, block_size),
+     .min = 2,
+     .max = 2147483647.0,
+     .spec_bit = VQC_SPEC_BLOCK_SIZE,
+     .fallback = "32",
+     .help = "Weights per scale along the reduction axis, with granularity block."},
+    {.name = "symmetric",
+     .type = VQC_KEY_BOOL,
+     .offset = offsetof(vqc_weight_spec, symmetric),
+     .spec_bit = VQC_SPEC_SYMMETRIC,
+     .fallback = "true",
+     .help = "Whether zero lies at the middle code; false stores a zero point per scale and suits "
+             "lopsided weights."},
+    {.name = "range",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_weight_spec, range),
+     .choices = range_choices,
+     .spec_bit = VQC_SPEC_RANGE,
+     .fallback = "minmax",
+     .help = "How the range that the codes cover is chosen: the extremes, a percentile, or the "
+             "smallest squared error."},
+    {.name = "percentile",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_weight_spec, percentile),
+     .min = 50,
+     .max = 100,
+     .min_exclusive = true,
+     .spec_bit = VQC_SPEC_PERCENTILE,
+     .fallback = "99.99",
+     .help = "Share of the weights inside the range, in percent, with range percentile: of the "
+             "magnitudes "
+             "when symmetric, of each tail otherwise."},
+    {.name = "reduce_range",
+     .type = VQC_KEY_BOOL,
+     .offset = offsetof(vqc_weight_spec, reduce_range),
+     .spec_bit = VQC_SPEC_REDUCE_RANGE,
+     .fallback = "false",
+     .help = "Use 7 of the 8 bits, so that integer kernels on x86 processors without VNNI do not "
+             "overflow."},
+    {.name = "min_elements",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_weight_spec, min_elements),
+     .min = 0,
+     .max = MAX_INT64_EXACT,
+     .spec_bit = VQC_SPEC_MIN_ELEMENTS,
+     .fallback = "512",
+     .help = "Weights with fewer elements stay as they are."},
+    {.name = "pattern",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_weight_spec, pattern),
+     .choices = pattern_choices,
+     .spec_bit = VQC_SPEC_PATTERN,
+     .fallback = "auto",
+     .help = "How the codes are written into the graph; auto picks by operator, opset and "
+             "target.objective."},
+};
+static const vqc_key_group weights_group = {weights_rows, COUNT_OF(weights_rows), NULL, 0};
+
+static const vqc_key_row activations_rows[] = {
+    {.name = "activations",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_weight_spec, activations),
+     .choices = activations_choices,
+     .spec_bit = VQC_SPEC_ACTIVATIONS,
+     .fallback = "none",
+     .help = "none: activations stay float; dynamic: quantized to 8 bits at every run, where the "
+             "operator has an integer form."},
+};
+static const vqc_key_group activations_group = {activations_rows, COUNT_OF(activations_rows), NULL,
+                                                0};
+
+static const vqc_key_row match_rows[] = {
+    {.name = "name",
+     .type = VQC_KEY_STRINGS,
+     .offset = offsetof(vqc_match, names),
+     .count_offset = offsetof(vqc_match, name_count),
+     .help = "Glob, or list of globs, against the weight's name and the names of the nodes that "
+             "use it."},
+    {.name = "op",
+     .type = VQC_KEY_STRINGS,
+     .offset = offsetof(vqc_match, ops),
+     .count_offset = offsetof(vqc_match, op_count),
+     .help =
+         "Operator, or list of operators, that use the weight: Conv, MatMul, or with its domain "
+         "com.microsoft.Attention."},
+    {.name = "min_elements",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_match, min_elements),
+     .min = 0,
+     .max = MAX_INT64_EXACT,
+     .help = "Weights with at least so many elements."},
+    {.name = "max_elements",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_match, max_elements),
+     .min = 0,
+     .max = MAX_INT64_EXACT,
+     .help = "Weights with at most so many elements."},
+    {.name = "rank",
+     .type = VQC_KEY_INT,
+     .offset = offsetof(vqc_match, rank),
+     .min = 0,
+     .max = 64,
+     .help = "Weights with so many dimensions."},
+    {.name = "shape",
+     .type = VQC_KEY_SHAPE,
+     .offset = offsetof(vqc_match, shape),
+     .count_offset = offsetof(vqc_match, shape_rank),
+     .min = 0,
+     .max = MAX_INT64_EXACT,
+     .help = "Weights of this shape; \"*\" stands for any size of one dimension."},
+    {.name = "first",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_match, first),
+     .min = 1,
+     .max = MAX_INT64_EXACT,
+     .help = "The first so many layers of the model; with last, either end."},
+    {.name = "last",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_match, last),
+     .min = 1,
+     .max = MAX_INT64_EXACT,
+     .help = "The last so many layers of the model; with first, either end."},
+};
+static const vqc_key_group match_group = {match_rows, COUNT_OF(match_rows), NULL, 0};
+
+static const vqc_key_row rule_rows[] = {
+    {.name = "match",
+     .type = VQC_KEY_GROUP,
+     .offset = offsetof(vqc_layer_rule, match),
+     .group = &match_group,
+     .help = "Which layers the rule applies to: those that agree with every key given."},
+};
+static const struct vqc_key_part rule_parts[] = {
+    {&weights_group, offsetof(vqc_layer_rule, spec)},
+    {&activations_group, offsetof(vqc_layer_rule, spec)},
+};
+static const vqc_key_group rule_group = {rule_rows, COUNT_OF(rule_rows), rule_parts,
+                                         COUNT_OF(rule_parts)};
+
+static const vqc_key_row layer_gates_rows[] = {
+    {.name = "max_size_ratio",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, layer_max_size_ratio),
+     .min = 0,
+     .max = 1,
+     .min_exclusive = true,
+     .help = "Largest bytes after / bytes before of any coded layer."},
+    {.name = "min_weight_sqnr_db",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, layer_min_weight_sqnr_db),
+     .min = 0,
+     .max = 200,
+     .help = "Smallest weight signal-to-quantization-noise ratio of any coded layer, in dB."},
+};
+static const vqc_key_group layer_gates_group = {layer_gates_rows, COUNT_OF(layer_gates_rows), NULL,
+                                                0};
+
+static const vqc_key_row gates_rows[] = {
+    {.name = "max_size_ratio",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, max_size_ratio),
+     .min = 0,
+     .max = 1,
+     .min_exclusive = true,
+     .help = "Largest file size after / before."},
+    {.name = "min_weight_sqnr_db",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, min_weight_sqnr_db),
+     .min = 0,
+     .max = 200,
+     .help = "Smallest signal-to-quantization-noise ratio of all coded weights together, in dB."},
+    {.name = "per_layer",
+     .type = VQC_KEY_GROUP,
+     .group = &layer_gates_group,
+     .help = "Limits that every coded layer must keep by itself."},
+    {.name = "on_miss",
+     .type = VQC_KEY_ENUM_BOOL,
+     .offset = offsetof(vqc_gates, remove_file),
+     .choices = on_miss_choices,
+     .fallback = "keep_file",
+     .help = "What becomes of the written file when a gate is missed; the exit code is 5 either "
+             "way."},
+};
+static const vqc_key_group gates_group = {gates_rows, COUNT_OF(gates_rows), NULL, 0};
+
+static const vqc_key_row report_rows[] = {
+    {.name = "sort",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_report_options, sort),
+     .choices = sort_choices,
+     .fallback = "model",
+     .help = "Order of the layer table: as in the model, largest first, or worst first."},
+    {.name = "top",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_report_options, top),
+     .min = 0,
+     .max = MAX_INT64_EXACT,
+     .fallback = "0",
+     .help = "Show only the first so many layers of that order; 0 shows all."},
+    {.name = "file",
+     .type = VQC_KEY_STRING,
+     .offset = offsetof(vqc_report_options, file),
+     .help = "Also write the report as JSON to this file."},
+};
+static const vqc_key_group report_group = {report_rows, COUNT_OF(report_rows), NULL, 0};
+
+static const vqc_key_row root_rows[] = {
+    {.name = "version",
+     .type = VQC_KEY_INT,
+     .offset = offsetof(vqc_recipe, version),
+     .allowed = version_allowed,
+     .help = "Version of the recipe format. Required."},
+    {.name = "target",
+     .type = VQC_KEY_GROUP,
+     .group = &target_group,
+     .help = "What the written model is for."},
+    {.name = "weights",
+     .type = VQC_KEY_GROUP,
+     .offset = offsetof(vqc_recipe, weights),
+     .group = &weights_group,
+     .help = "How every weight is stored unless a rule under layers says otherwise."},
+    {.name = "layers",
+     .type = VQC_KEY_RULES,
+     .offset = offsetof(vqc_recipe, rules),
+     .count_offset = offsetof(vqc_recipe, rule_count),
+     .group = &rule_group,
+     .help = "Rules for some of the layers, each with match and any key of weights or activations; "
+             "later rules win."},
+    {.name = "calibrate",
+     .type = VQC_KEY_UNAVAILABLE,
+     .help = "Reserved for a later version of vqc; must be empty."},
+    {.name = "prune",
+     .type = VQC_KEY_UNAVAILABLE,
+     .help = "Reserved for a later version of vqc; must be empty."},
+    {.name = "gates",
+     .type = VQC_KEY_GROUP,
+     .offset = offsetof(vqc_recipe, gates),
+     .group = &gates_group,
+     .help = "Limits of size and quality; a miss makes the exit code 5."},
+    {.name = "report",
+     .type = VQC_KEY_GROUP,
+     .offset = offsetof(vqc_recipe, report),
+     .group = &report_group,
+     .help = "How the report is shown and where else it goes."},
+};
+static const struct vqc_key_part root_parts[] = {
+    {&activations_group, offsetof(vqc_recipe, weights)},
+};
+static const vqc_key_group root_group = {root_rows, COUNT_OF(root_rows), root_parts,
+                                         COUNT_OF(root_parts)};
+
+const vqc_key_group *vqc_recipe_keys(void)
+{
+    return &root_group;
+}
+
+const vqc_key_row *vqc_key_group_row(const vqc_key_group *group, size_t index, size_t *offset)
+{
+    *offset = 0;
+    if (index < group->row_count) {
+        return &group->rows[index];
+    }
+    index -= group->row_count;
+    for (size_t i = 0; i < group->part_count; i++) {
+        const vqc_key_group *part = group->parts[i].group;
+        if (index < part->row_count) {
+            *offset = group->parts[i].offset;
+            return &part->rows[index];
+        }
+        index -= part->row_count;
+    }
+    return NULL;
+}
+
+const vqc_key_row *vqc_key_group_find(const vqc_key_group *group, const char *name, size_t length,
+                                      size_t *offset)
+{
+    const vqc_key_row *row;
+    for (size_t i = 0; (row = vqc_key_group_row(group, i, offset)) != NULL; i++) {
+        if (strlen(row->name) == length && memcmp(row->name, name, length) == 0) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+static void append(char *text, size_t size_bytes, const char *more)
+{
+    size_t used = strlen(text);
+    (void)snprintf(text + used, size_bytes - used, "%s", more);
+}
+
+static void append_number(char *text, size_t size_bytes, double value)
+{
+    char number[32];
+    (void)snprintf(number, sizeof number, "%.17g", value);
+    append(text, size_bytes, number);
+}
+
+/* "1", "standard or onnxruntime", "one of 2, 3, 4". */
+static void append_choices(const vqc_key_row *row, char *text, size_t size_bytes)
+{
+    size_t count = 0;
+    while (row->allowed != NULL ? row->allowed[count] != 0 : row->choices[count] != NULL) {
+        count++;
+    }
+    append(text, size_bytes, count > 2 ? "one of " : "");
+    for (size_t i = 0; i < count; i++) {
+        append(text, size_bytes, i == 0 ? "" : count == 2 ? " or " : ", ");
+        if (row->allowed != NULL) {
+            append_number(text, size_bytes, (double)row->allowed[i]);
+        } else {
+            append(text, size_bytes, row->choices[i]);
+        }
+    }
+}
+
+static void append_range(const vqc_key_row *row, char *text, size_t size_bytes)
+{
+    append(text, size_bytes, row->type == VQC_KEY_REAL ? "a number" : "an integer");
+    append(text, size_bytes, row->min_exclusive ? " above " : " of at least ");
+    append_number(text, size_bytes, row->min);
+    /* Limits that only keep the arithmetic exact would just be noise. */
+    if (row->max < 2147483647.0) {
+        append(text, size_bytes, " and at most ");
+        append_number(text, size_bytes, row->max);
+    }
+}
+
+void vqc_key_row_expected(const vqc_key_row *row, char *text, size_t size_bytes)
+{
+    switch (row->type) {
+    case VQC_KEY_BOOL:
+        append(text, size_bytes, "true or false");
+        break;
+    case VQC_KEY_ENUM:
+    case VQC_KEY_ENUM_BOOL:
+    case VQC_KEY_WORD:
+        append_choices(row, text, size_bytes);
+        break;
+    case VQC_KEY_INT:
+        if (row->allowed != NULL) {
+            append_choices(row, text, size_bytes);
+            break;
+        }
+        append_range(row, text, size_bytes);
+        break;
+    case VQC_KEY_INT64:
+    case VQC_KEY_REAL:
+        append_range(row, text, size_bytes);
+        break;
+    case VQC_KEY_STRING:
+        append(text, size_bytes, "a string");
+        break;
+    case VQC_KEY_STRINGS:
+        append(text, size_bytes, "a string or a list of strings");
+        break;
+    case VQC_KEY_SHAPE:
+        append(text, size_bytes, "a list of sizes or \"*\"");
+        break;
+    case VQC_KEY_GROUP:
+        append(text, size_bytes, "a mapping");
+        break;
+    case VQC_KEY_RULES:
+        append(text, size_bytes, "a list of mappings");
+        break;
+    case VQC_KEY_UNAVAILABLE:
+        append(text, size_bytes, "nothing yet");
+        break;
+    }
+}
+
+static vqc_status describe_group(const vqc_key_group *group, const char *prefix, vqc_messages *rows)
+{
+    const vqc_key_row *row;
+    size_t offset;
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; status == VQC_OK && (row = vqc_key_group_row(group, i, &offset)) != NULL;
+         i++) {
+        char expected[256] = "";
+        char path[128];
+        bool in_rule = group == &rule_group && row->spec_bit != 0;
+        if (in_rule) {
+            continue; /* the keys of weights and activations have their rows already */
+        }
+        vqc_key_row_expected(row, expected, sizeof expected);
+        (void)snprintf(path, sizeof path, "%s%s", prefix, row->name);
+        status = vqc_messages_add(rows, "| `%s` | %s | %s%s%s | %s |", path, expected,
+                                  row->fallback != NULL ? "`" : "",
+                                  row->fallback != NULL ? row->fallback : "",
+                                  row->fallback != NULL ? "`" : "", row->help);
+        if (status == VQC_OK && row->group != NULL) {
+            char inner[160];
+            (void)snprintf(inner, sizeof inner, "%s%s", path,
+                           row->type == VQC_KEY_RULES ? "[]." : ".");
+            status = describe_group(row->group, inner, rows);
+        }
+    }
+    return status;
+}
+
+vqc_status vqc_recipe_describe(vqc_messages *rows)
+{
+    return describe_group(&root_group, "", rows);
+}
