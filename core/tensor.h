@@ -12,31 +12,37 @@
 #include "core/error.h"
 #include "core/memory.h"
 
-/* Number of elements (product of dims; 1 for a scalar); false when a dim is negative or it overflows. */
+/* Number of elements (product of dims; 1 for a scalar); false when a dim is negative or it
+ * overflows. */
 bool vqc_tensor_elements(const Onnx__TensorProto *tensor, size_t *elements);
+
+/* Writes "float32 [64,3,7,7]" into text [capacity >= 64] for messages (shortened with "..." when
+ * too long); returns text. */
+const char *vqc_tensor_describe(const Onnx__TensorProto *tensor, char *text, size_t capacity);
 
 /* Stored payload bytes of a tensor that uses raw or external data or typed fields, as if written
  * as raw_data; false for strings and malformed tensors. */
 bool vqc_tensor_raw_bytes(const Onnx__TensorProto *tensor, size_t *size_bytes);
 
 /*
- * Little-endian raw bytes of the tensor, [vqc_tensor_raw_bytes]. Borrowed from the tensor when it has
- * raw_data (or float_data/double_data of its own width); otherwise converted into `arena`. Errors: length
- * of the payload does not fit dims and data type (VQC_ERR_MODEL), strings.
+ * Little-endian raw bytes of the tensor, [vqc_tensor_raw_bytes]. Borrowed from the tensor when it
+ * has raw_data (or float_data/double_data of its own width); otherwise converted into `arena`.
+ * Errors: length of the payload does not fit dims and data type (VQC_ERR_MODEL), strings.
  */
 vqc_status vqc_tensor_borrow_raw(const Onnx__TensorProto *tensor, vqc_arena *arena,
                                  const void **raw, size_t *size_bytes, vqc_error *error);
 
 /*
- * The tensor's values as float32, [elements]: float16, bfloat16, float32 exactly; float64 rounded to
- * nearest. *values may be unaligned (read it with memcpy or the kernels). Borrowed when the tensor is
- * float32 with raw_data, else converted into `arena`. Errors: not a float type, bad payload.
+ * The tensor's values as float32, [elements]: float16, bfloat16, float32 exactly; float64 rounded
+ * to nearest. *values may be unaligned (read it with memcpy or the kernels). Borrowed when the
+ * tensor is float32 with raw_data, else converted into `arena`. Errors: not a float type, bad
+ * payload.
  */
 vqc_status vqc_tensor_borrow_f32(const Onnx__TensorProto *tensor, vqc_arena *arena,
                                  const float **values, size_t *elements, vqc_error *error);
 
-/* New tensor in `arena` with raw_data = borrowed `raw` (may be NULL while only sizes matter). `name` and
- * dims are copied. NULL when out of memory. */
+/* New tensor in `arena` with raw_data = borrowed `raw` (may be NULL while only sizes matter).
+ * `name` and dims are copied. NULL when out of memory. */
 Onnx__TensorProto *vqc_tensor_create(vqc_arena *arena, const char *name, vqc_dtype dtype,
                                      const int64_t *dims, size_t rank, const void *raw,
                                      size_t raw_bytes);
