@@ -1,0 +1,46 @@
+/* Reports as text for people and as CSV. */
+#ifndef VQC_CLI_SHOW_H
+#define VQC_CLI_SHOW_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "cli/term.h"
+#include "core/memory.h"
+#include "core/recipe.h"
+#include "core/vqc.h"
+
+typedef struct vqc_show_options {
+    vqc_term term;
+    vqc_report_sort sort; /* order of the layer table */
+    size_t top;           /* layers shown; 0: a short table of the largest */
+    bool all;             /* every layer and every reason, whatever top says */
+} vqc_show_options;
+
+/* The layers in the order asked for; `count` of them stand first.
+ * VQC_SORT_MODEL: the `count` largest, in model order. BYTES: largest first. ERROR: lowest SQNR
+ * first, layers without a measured error last. Ties keep model order. Returns [layer_count]
+ * pointers in `arena`. */
+const vqc_layer_report **vqc_show_order(vqc_arena *arena, const vqc_layer_report *layers,
+                                        size_t layer_count, vqc_report_sort sort, size_t count);
+
+/* Cleaned name of a layer with its scope and, for tied weights, how often it is used. */
+char *vqc_show_layer_name(vqc_arena *arena, const vqc_layer_report *layer);
+
+/* "  label       text": one line of a report's head. */
+void vqc_show_field(FILE *stream, const char *label, const char *text);
+
+/* The result of one compression. gate_count: how many limits the recipe sets. */
+void vqc_show_report(FILE *stream, const vqc_report *report, size_t gate_count,
+                     const vqc_show_options *options);
+
+/* What `vqc report` prints. */
+void vqc_show_inspection(FILE *stream, const vqc_inspection *inspection,
+                         const vqc_show_options *options);
+
+/* The layers as CSV (RFC 4180 with plain newlines, a header line first) and a last row with the
+ * bytes of all that is no layer, so that the column "bytes" adds up to the file size. */
+void vqc_show_inspection_csv(FILE *stream, const vqc_inspection *inspection,
+                             const vqc_show_options *options);
+
+#endif
