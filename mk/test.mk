@@ -32,7 +32,7 @@ golden: $(B)/vqc ## writes tests/golden/results.csv and tests/conformance/outcom
 	$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance --write-outcomes
 
 faults: $(B)/vqc $(B)/failalloc.so ## failing allocations, full disks, cut files, interrupts
-	VQC=$(abspath $(B))/vqc FAILALLOC=$(abspath $(B))/failalloc.so tests/faults/run.sh
+	$(PYTHON_VENV) tests/faults/run.py --vqc $(B)/vqc --failalloc $(B)/failalloc.so
 $(B)/failalloc.so: tests/faults/failalloc.c
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
