@@ -27,6 +27,17 @@ static char *describe_result(vqc_arena *arena, const vqc_job *job)
     return vqc_text_printf(arena, "%s", word);
 }
 
+/* "2 failed, 1 gate missed", "" when all is well. */
+static char *describe_problems(vqc_arena *arena, size_t failed, size_t missed)
+{
+    char *text = failed > 0 ? vqc_text_printf(arena, "%zu failed", failed)
+                            : vqc_text_printf(arena, "%s", "");
+    if (missed > 0)
+        text =
+            vqc_text_printf(arena, "%s%s%zu missed a gate", text, failed > 0 ? ", " : "", missed);
+    return text;
+}
+
 static char *bits_per_weight(vqc_arena *arena, size_t bytes, uint64_t elements)
 {
     return vqc_text_bits(arena, elements > 0 ? 8.0 * (double)bytes / (double)elements : NAN);
@@ -51,7 +62,7 @@ void vqc_compress_show_summary(const vqc_job *jobs, size_t count, bool dry_run)
 {
     vqc_arena *arena = vqc_cli_arena();
     vqc_table *table = vqc_table_create(arena, columns, COLUMN_COUNT);
-    size_t done = 0, notes = 0, before = 0, after = 0, weight_bytes = 0;
+    size_t done = 0, missed = 0, notes = 0, before = 0, after = 0, weight_bytes = 0;
     uint64_t elements = 0, time_ns = 0;
     double sum_ref2 = 0, sum_err2 = 0;
     bool measured = false;
@@ -59,6 +70,7 @@ void vqc_compress_show_summary(const vqc_job *jobs, size_t count, bool dry_run)
         const vqc_job *job = &jobs[i];
         add_job(table, arena, job);
         done += job->done;
+        missed += job->done && job->status == VQC_ERR_GATE;
         notes += job->note_count;
         before += job->before_bytes;
         after += job->after_bytes;
@@ -78,7 +90,7 @@ void vqc_compress_show_summary(const vqc_job *jobs, size_t count, bool dry_run)
         bits_per_weight(arena, weight_bytes, elements),
         vqc_text_db(arena, sqnr_db),
         vqc_text_time(arena, time_ns),
-        done < count ? vqc_text_printf(arena, "%zu failed", count - done) : "",
+        describe_problems(arena, count - done, missed),
     };
     vqc_table_add_line(table);
     vqc_table_add(table, VQC_STYLE_BOLD, cells);

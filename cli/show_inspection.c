@@ -96,15 +96,15 @@ static void show_groups(FILE *stream, vqc_arena *arena, const vqc_inspection *mo
 }
 
 static const vqc_column plain_columns[] = {
-    {"weight", false, 24, 0},    {"operator", false, 8, 3}, {"shape", false, 0, 2},
-    {"stored as", false, 12, 0}, {"pattern", false, 8, 4},  {"bytes", true, 0, 0},
+    {"weight", false, 36, 0},    {"operator", false, 8, 3}, {"shape", false, 0, 2},
+    {"stored as", false, 12, 0}, {"pattern", false, 0, 4},  {"bytes", true, 0, 0},
     {"share", true, 0, 1},       {"bits/w", true, 0, 0},
 };
 static const vqc_column ref_columns[] = {
-    {"weight", false, 24, 0},    {"operator", false, 8, 4}, {"shape", false, 0, 5},
-    {"stored as", false, 12, 1}, {"before", true, 0, 3},    {"bytes", true, 0, 0},
-    {"bits/w", true, 0, 0},      {"SQNR dB", true, 0, 0},   {"MSE", true, 0, 0},
-    {"max error", true, 0, 0},   {"cosine", true, 0, 2},
+    {"weight", false, 36, 0},    {"operator", false, 8, 5}, {"shape", false, 0, 6},
+    {"stored as", false, 12, 2}, {"before", true, 0, 3},    {"bytes", true, 0, 0},
+    {"bits/w", true, 0, 1},      {"SQNR dB", true, 0, 0},   {"MSE", true, 0, 4},
+    {"max error", true, 0, 0},   {"cosine", true, 0, 0},
 };
 enum {
     PLAIN_COLUMNS = sizeof plain_columns / sizeof *plain_columns,

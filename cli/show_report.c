@@ -91,7 +91,7 @@ void vqc_show_field(FILE *stream, const char *label, const char *text)
 
 /* ---- head ---- */
 
-/* "44 weights: 40 int8 channel (DequantizeLinear), 4 kept" */
+/* "40 as int8 channel (DequantizeLinear), 4 kept" */
 static char *describe_codecs(vqc_arena *arena, const vqc_report *report)
 {
     enum { KINDS_MAX = 4 };
@@ -118,8 +118,8 @@ static char *describe_codecs(vqc_arena *arena, const vqc_report *report)
         kinds[k].count++;
         kind_count += k == kind_count;
     }
-    char *text = vqc_text_printf(arena, "%zu:", report->layer_count);
-    const char *separator = " ";
+    char *text = vqc_text_printf(arena, "%s", "");
+    const char *separator = "";
     for (size_t k = 0; k < kind_count; k++, separator = ", ") {
         const vqc_layer_report *sample = kinds[k].sample;
         text = vqc_text_printf(arena, "%s%s%zu as %s%s%s%s", text, separator, kinds[k].count,
@@ -129,7 +129,7 @@ static char *describe_codecs(vqc_arena *arena, const vqc_report *report)
     if (other > 0)
         text = vqc_text_printf(arena, "%s, %zu in other ways", text, other);
     if (kept > 0)
-        text = vqc_text_printf(arena, "%s%s%zu kept", text, kind_count > 0 ? ", " : " ", kept);
+        text = vqc_text_printf(arena, "%s%s%zu kept", text, kind_count > 0 ? ", " : "", kept);
     return vqc_text_clean(arena, text);
 }
 
@@ -150,7 +150,24 @@ static void show_sizes(FILE *stream, vqc_arena *arena, const vqc_report *report)
                                        vqc_text_count(arena, after->external_bytes)));
 }
 
-/* "0.84 s (read 0.01 s, encode 0.80 s), 51.2 MB of memory at most" */
+static void show_weights(FILE *stream, vqc_arena *arena, const vqc_report *report)
+{
+    if (report->layer_count == 0) {
+        vqc_show_field(stream, "weights", "none found");
+        return;
+    }
+    double bits = report->weight_elements > 0
+                      ? 8.0 * (double)report->weight_after_bytes / (double)report->weight_elements
+                      : NAN;
+    vqc_show_field(stream, "weights",
+                   vqc_text_printf(arena, "%zu tensor%s, %s values, %s bits per weight",
+                                   report->layer_count, report->layer_count == 1 ? "" : "s",
+                                   vqc_text_count(arena, report->weight_elements),
+                                   vqc_text_bits(arena, bits)));
+    vqc_show_field(stream, "", describe_codecs(arena, report));
+}
+
+/* "0.84 s (read 10 ms, encode 0.80 s)" */
 static char *describe_time(vqc_arena *arena, const vqc_report *report, bool stages)
 {
     char *text = vqc_text_time(arena, report->time_ns);
@@ -178,14 +195,7 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_report *report, 
         vqc_show_field(stream, "result",
                        report->dry_run ? "nothing to gain: the output would be a copy of the input"
                                        : "nothing to gain: the output is a copy of the input");
-    vqc_show_field(stream, "weights", describe_codecs(arena, report));
-    if (report->weight_elements > 0)
-        vqc_show_field(
-            stream, "",
-            vqc_text_printf(arena, "%s values, %s bits per weight",
-                            vqc_text_count(arena, report->weight_elements),
-                            vqc_text_bits(arena, 8.0 * (double)report->weight_after_bytes /
-                                                     (double)report->weight_elements)));
+    show_weights(stream, arena, report);
     if (report->metrics.count > 0)
         vqc_show_field(stream, "weight error",
                        vqc_text_printf(arena, "SQNR %s%s, largest error %s, cosine %.6f",
@@ -221,8 +231,8 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_report *report, 
 /* ---- layers ---- */
 
 static const vqc_column layer_columns[] = {
-    {"weight", false, 24, 0},  {"operator", false, 8, 4}, {"shape", false, 0, 3},
-    {"codec", false, 12, 0},   {"pattern", false, 8, 6},  {"before", true, 0, 0},
+    {"weight", false, 36, 0},  {"operator", false, 8, 3}, {"shape", false, 0, 4},
+    {"codec", false, 12, 0},   {"pattern", false, 0, 6},  {"before", true, 0, 0},
     {"after", true, 0, 0},     {"bits/w", true, 0, 1},    {"SQNR dB", true, 0, 0},
     {"max error", true, 0, 5},
 };
@@ -285,7 +295,7 @@ static void show_layers(FILE *stream, vqc_arena *arena, const vqc_report *report
         add_sum(table, arena, VQC_STYLE_DIM, "all that is no weight",
                 report->before.total_bytes - before, report->after.total_bytes - after);
     vqc_table_add_line(table);
-    add_sum(table, arena, VQC_STYLE_BOLD, "total bytes", report->before.total_bytes,
+    add_sum(table, arena, VQC_STYLE_BOLD, "total", report->before.total_bytes,
             report->after.total_bytes);
     fputc('\n', stream);
     vqc_table_print(table, stream, &options->term);
