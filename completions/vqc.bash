@@ -1,0 +1,71 @@
+# bash completion for vqc
+
+_vqc_files() {
+    # Folders and files with one of the endings given.
+    local ending
+    local IFS=$'\n'
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+    for ending in "$@"; do
+        mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -X "!*$ending" -- "$cur")
+    done
+}
+
+_vqc_words() {
+    mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
+}
+
+_vqc() {
+    local cur=${COMP_WORDS[COMP_CWORD]}
+    local prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local command=${COMP_WORDS[1]}
+    COMPREPLY=()
+
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        _vqc_words 'compress report bench help --help --version'
+        return
+    fi
+
+    # bash splits --cpu=c into three words
+    if [ "$cur" = '=' ]; then
+        cur=
+    elif [ "$prev" = '=' ]; then
+        prev=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+
+    case $command:$prev in
+    compress:-c | compress:--config) _vqc_files .yaml .yml ;;
+    compress:-o | compress:--output) _vqc_files .onnx ;;
+    compress:--report) _vqc_files .json ;;
+    compress:--cpu | bench:--cpu) _vqc_words 'c avx2 avx512 neon' ;;
+    compress:-j | compress:--jobs) _vqc_words "$(seq "$(nproc 2>/dev/null || echo 4)")" ;;
+    compress:--set)
+        compopt -o nospace 2>/dev/null
+        _vqc_words 'weights.codec= weights.bits= weights.granularity= weights.block_size=
+            weights.symmetric= weights.range= weights.percentile= weights.reduce_range=
+            weights.min_elements= weights.pattern= target.operators= target.objective=
+            activations= gates.max_size_ratio= gates.min_weight_sqnr_db= gates.on_miss=
+            report.sort= report.top= report.file='
+        ;;
+    report:--ref) _vqc_files .onnx ;;
+    report:--sort) _vqc_words 'bytes error' ;;
+    report:--top) ;;
+    help:*) _vqc_words 'compress report bench' ;;
+    compress:*)
+        case $cur in
+        -*) _vqc_words '--config --output --set --dry-run --force --report --json --verbose
+            --quiet --jobs --cpu --help -c -o -v -q -j -h' ;;
+        *) _vqc_files .onnx ;;
+        esac
+        ;;
+    report:*)
+        case $cur in
+        -*) _vqc_words '--ref --sort --top --json --csv --help -h' ;;
+        *) _vqc_files .onnx ;;
+        esac
+        ;;
+    bench:*) _vqc_words '--kernel --cpu --help' ;;
+    esac
+}
+
+complete -F _vqc vqc
