@@ -45,7 +45,7 @@ const char *vqc_recipe_nearest(const char *written, size_t length, const char *c
     size_t best = limit + 1;
     const char *nearest = NULL;
 
-    if (length < 2 || length > MAX_WORD) {
+    if (length < 2 || length > MAX_WORD || memchr(written, '\0', length) != NULL) {
         return NULL;
     }
     for (size_t i = 0; i < length; i++) {
