@@ -1,7 +1,7 @@
 # Tests. Every runner ends with a line "N passed, N failed, N skipped"; tests/run_all.sh adds them up.
 CHECK_RUNNERS := lint-light unit kernels-test cli
 TEST_RUNNERS := lint unit kernels-test kernels-test-simde kernels-test-neon cli install-check \
-	example-check ci-example faults fuzz-replay conformance zoo self-test
+	example-same oracles fuzz-replay faults conformance zoo self-test
 RUN_ALL = VQC=$(B)/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/run_all.sh
 
 ##@ Test
@@ -37,8 +37,11 @@ $(B)/failalloc.so: tests/faults/failalloc.c
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
 
-ci-example: $(B)/vqc ## the batch script of examples/ci under gates that pass and gates that do not
-	VQC=$(abspath $(B))/vqc tests/cli/ci_example.sh
+example-same: example-check ## the shipped example is what its program makes
+	@echo "1 passed, 0 failed"
+
+oracles: $(B)/gen/onnx/onnx.pb-c.h ## single parts against NumPy and onnx
+	B=$(B) VENV=$(VENV) CC=$(CC) tests/oracle/run_tests.sh
 
 self-test: $(B)/vqc $(B)/unit-tests ## a deliberately failing case for each runner, run inverted
 	+@VQC=$(abspath $(B))/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/self_test.sh
@@ -47,4 +50,4 @@ bench: $(B)/vqc ## kernel speeds, then time and memory for a 1 GiB model beside 
 	$(B)/vqc bench
 	$(PYTHON_VENV) tests/bench/large_model.py --vqc $(B)/vqc --work $(B)/bench
 
-.PHONY: test test-run check unit cli conformance zoo golden faults ci-example self-test bench
+.PHONY: test test-run check unit cli conformance zoo golden faults example-same oracles self-test bench

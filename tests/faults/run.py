@@ -286,6 +286,7 @@ def unwritable(suite, work, model):
 
 def interrupts(suite, work):
     big = os.path.join(work, "big.onnx")
+    small_model(big, side=2048, layers=4)
     whole = fresh(work)
     start = time.monotonic()
     suite.run(["compress", big, "-o", os.path.join(whole, "out.onnx"), "-q"])
@@ -319,6 +320,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vqc", default="build/vqc")
     parser.add_argument("--failalloc", default="build/failalloc.so")
+    parser.add_argument("--only", help="only the group of this name: allocations, disks, models, places, rights, "
+                        "signals")
     options = parser.parse_args()
     suite = Suite(options)
     # The folder is opened for the other user of unwritable().
@@ -332,12 +335,17 @@ def main():
         with open(recipe, "w", encoding="utf-8") as stream:
             stream.write("version: 1\nweights: {codec: int, bits: 8}\nlayers:\n"
                          "  - {match: {name: 'matmul1'}, bits: 4, granularity: block, block_size: 16}\n")
-        allocations(suite, work, model, recipe)
-        full_disks(suite, work, model)
-        damaged_models(suite, work, model, external)
-        wrong_places(suite, work, model)
-        unwritable(suite, work, model)
-        interrupts(suite, work)
+        groups = {
+            "allocations": lambda: allocations(suite, work, model, recipe),
+            "disks": lambda: full_disks(suite, work, model),
+            "models": lambda: damaged_models(suite, work, model, external),
+            "places": lambda: wrong_places(suite, work, model),
+            "rights": lambda: unwritable(suite, work, model),
+            "signals": lambda: interrupts(suite, work),
+        }
+        for name, group in groups.items():
+            if options.only in (None, name):
+                group()
         if os.environ.get("VQC_DELIBERATE_FAILURE"):
             suite.case("a deliberate failure", judge(suite.run(["report", os.devnull]), {0}))
     finally:
