@@ -47,16 +47,16 @@ enum {
 
 /* How to code one weight. Defaults are those of vqc_weight_spec_default(). */
 typedef struct vqc_weight_spec {
-    unsigned set;     /* VQC_SPEC_* of the keys named in the recipe */
-    char codec[24];   /* a row of the codec table: keep, float16, bfloat16, float8e4m3fn,
-                         float8e5m2, int */
-    int bits;         /* int: 2, 3, 4, 5, 6, 8 or 16 */
+    unsigned set;   /* VQC_SPEC_* of the keys named in the recipe */
+    char codec[24]; /* a row of the codec table: keep, float16, bfloat16, float8e4m3fn,
+                       float8e5m2, int */
+    int bits;       /* int: 2, 3, 4, 5, 6, 8 or 16 */
     vqc_granularity granularity;
-    int64_t block_size;  /* granularity block: elements per scale along the reduction axis, >= 2 */
-    bool symmetric;      /* zero_point fixed at the middle code */
+    int64_t block_size; /* granularity block: elements per scale along the reduction axis, >= 2 */
+    bool symmetric;     /* zero_point fixed at the middle code */
     vqc_range_method range;
-    double percentile;   /* range percentile: 50 < p <= 100, of |w| (symmetric) or both tails */
-    bool reduce_range;   /* one bit less than the storage (x86 without VNNI) */
+    double percentile;    /* range percentile: 50 < p <= 100, of |w| (symmetric) or both tails */
+    bool reduce_range;    /* one bit less than the storage (x86 without VNNI) */
     int64_t min_elements; /* smaller weights stay as they are */
     vqc_pattern pattern;
     vqc_activations activations;
@@ -66,7 +66,7 @@ typedef struct vqc_weight_spec {
 typedef struct vqc_match {
     char **names; /* [name_count] globs (* ? [set]) against node names and tensor names */
     size_t name_count;
-    char **ops; /* [op_count] operator types, e.g. Conv; with a domain as "com.microsoft.Attention" */
+    char **ops; /* [op_count] operators: Conv, or with a domain "com.microsoft.Attention" */
     size_t op_count;
     int64_t min_elements; /* -1: unset */
     int64_t max_elements; /* -1: unset */
@@ -86,11 +86,11 @@ typedef struct vqc_layer_rule {
 
 /* Unset limits are NAN. */
 typedef struct vqc_gates {
-    double max_size_ratio;              /* file bytes after / before */
-    double min_weight_sqnr_db;          /* all coded weights together */
-    double layer_max_size_ratio;        /* any coded layer */
-    double layer_min_weight_sqnr_db;    /* any coded layer */
-    bool remove_file;                   /* on_miss: remove_file (default keep_file) */
+    double max_size_ratio;           /* file bytes after / before */
+    double min_weight_sqnr_db;       /* all coded weights together */
+    double layer_max_size_ratio;     /* any coded layer */
+    double layer_min_weight_sqnr_db; /* any coded layer */
+    bool remove_file;                /* on_miss: remove_file (default keep_file) */
 } vqc_gates;
 
 typedef enum vqc_report_sort { VQC_SORT_MODEL, VQC_SORT_BYTES, VQC_SORT_ERROR } vqc_report_sort;
@@ -125,8 +125,8 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error);
 /* Overwrites in `base` the keys that `over` names. */
 void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over);
 
-/* Whether `activations: dynamic` can be done with this spec: integer kernels take 8-bit codes with a
- * scale per tensor or per channel. */
+/* Whether `activations: dynamic` can be done with this spec: integer kernels take 8-bit codes with
+ * a scale per tensor or per channel. */
 bool vqc_weight_spec_can_be_dynamic(const vqc_weight_spec *spec);
 
 /* Facts of one layer that match: keys look at. */
@@ -148,10 +148,10 @@ bool vqc_match_test(const vqc_match *match, const vqc_match_subject *subject);
  * backtracking: never exponential. */
 bool vqc_glob_test(const char *glob, const char *text);
 
-/* The spec of one layer: recipe->weights, then each matching rule in order. *named is set when a rule
- * with a name: key matched (it then also codes tensors outside the default set); may be NULL. Sets
- * rule_hits[i] (when not NULL, [rule_count]) for each rule that matched and leaves the others alone.
- * Dynamic activations become none where the merged spec cannot do them. */
+/* The spec of one layer: recipe->weights, then each matching rule in order. *named is set when a
+ * rule with a name: key matched (it then also codes tensors outside the default set); may be NULL.
+ * Sets rule_hits[i] (when not NULL, [rule_count]) for each rule that matched and leaves the others
+ * alone. Dynamic activations become none where the merged spec cannot do them. */
 vqc_weight_spec vqc_recipe_resolve(const vqc_recipe *recipe, const vqc_match_subject *subject,
                                    bool *named, bool *rule_hits);
 
