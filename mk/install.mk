@@ -20,8 +20,8 @@ install: all $(B)/vqc.pc ## to $(DESTDIR)$(PREFIX): program, libraries, header, 
 	ln -sf libvqc.so.$(SOVERSION) $(libdir)/libvqc.so
 	install -m 644 core/vqc.h $(includedir)/vqc.h
 	install -m 644 $(B)/vqc.pc $(libdir)/pkgconfig/vqc.pc
-	install -m 644 docs/vqc.1 $(datadir)/man/man1/vqc.1
-	install -m 644 tools/vqc.bash $(datadir)/bash-completion/completions/vqc
+	install -m 644 man/vqc.1 $(datadir)/man/man1/vqc.1
+	install -m 644 completions/vqc.bash $(datadir)/bash-completion/completions/vqc
 	install -m 644 configs/* $(datadir)/vqc/configs
 
 uninstall: ## removes what install put there
