@@ -23,7 +23,8 @@ static vqc_status collect(void *context, Onnx__TensorProto *tensor, vqc_tensor_r
 {
     vqc_plan *plan = context;
     bool was_external = tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
-    bool large = tensor->has_raw_data && tensor->raw_data.len >= VQC_EXTERNAL_MIN_BYTES;
+    bool large = tensor->has_raw_data && tensor->raw_data.len >= VQC_EXTERNAL_MIN_BYTES &&
+                 vqc_dtype_describe(tensor->data_type)->bits > 0;
     size_t bytes;
 
     if (was_external && !tensor->has_raw_data) {
