@@ -66,7 +66,7 @@ static const key_need needs[] = {
     {"percentile", VQC_SPEC_PERCENTILE, true, false, false},
     {"reduce_range", VQC_SPEC_REDUCE_RANGE, true, false, false},
     {"min_elements", VQC_SPEC_MIN_ELEMENTS, true, true, true},
-    {"pattern", VQC_SPEC_PATTERN, true, true, false},
+    {"pattern", VQC_SPEC_PATTERN, true, false, false},
 };
 
 static void note_idle(const spec_check *check, const vqc_yaml_node *key, const char *name,
@@ -143,8 +143,8 @@ static void check_matmul_nbits(const spec_check *check)
     const vqc_yaml_node *pattern = own_key(check, "pattern", VQC_SPEC_PATTERN);
     const vqc_yaml_node *node;
 
-    if (spec->pattern != VQC_PATTERN_MATMUL_NBITS || strcmp(spec->codec, "keep") == 0) {
-        return;
+    if (spec->pattern != VQC_PATTERN_MATMUL_NBITS || strcmp(spec->codec, "int") != 0) {
+        return; /* other codecs have one pattern only, see check_idle_keys */
     }
     if (pattern != NULL && check->operators != VQC_OPERATORS_ONNXRUNTIME) {
         vqc_yaml_problem_add(check->context, pattern->place,
@@ -152,15 +152,6 @@ static void check_matmul_nbits(const spec_check *check)
                              "target.operators: standard; set target.operators: onnxruntime, or "
                              "pattern: auto",
                              check->path);
-    }
-    if (strcmp(spec->codec, "int") != 0) {
-        if (pattern != NULL && strncmp(spec->codec, "float8", 6) == 0) {
-            vqc_yaml_problem_add(check->context, pattern->place,
-                                 "%spattern: matmul_nbits takes codec int, got codec %s; set "
-                                 "codec: int, or pattern: auto",
-                                 check->path, spec->codec);
-        }
-        return;
     }
     node = first_own(check, bits, 2);
     if (node != NULL && spec->bits != 2 && spec->bits != 4 && spec->bits != 8) {

@@ -580,8 +580,8 @@ Test(recipe_yaml, matmul_nbits)
            "t.yaml:3:20: " NBITS "has a scale per block, got granularity channel; set granularity: "
            "block, or pattern: auto");
     expect(ORT "{pattern: matmul_nbits, codec: float8e5m2}\n",
-           "t.yaml:3:20: " NBITS "takes codec int, got codec float8e5m2; set codec: int, or "
-           "pattern: auto");
+           "t.yaml:3:20: weights.pattern has no effect with codec float8e5m2; remove it, or set "
+           "codec: int");
     expect("version: 1\nweights: {pattern: matmul_nbits, granularity: block}\n",
            "t.yaml:2:20: " NBITS "is an operator of ONNX Runtime, got target.operators: standard; "
            "set target.operators: onnxruntime, or pattern: auto");
