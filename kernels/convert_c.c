@@ -33,8 +33,10 @@ VQC_INLINE float with_sign(float magnitude, uint32_t sign)
 
 void vqc_f32_f16_convert__c(const float *x, size_t n, uint16_t *out)
 {
+    const vqc_f32_at *from = x;
+    vqc_u16_at *to = out;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t bits = vqc_float_bits(x[i]), abs = bits & 0x7fffffffu;
+        const uint32_t bits = vqc_float_bits(from[i]), abs = bits & 0x7fffffffu;
         uint32_t mag;
         if (abs > 0x7f800000u) {
             mag = 0x7e00u | (abs >> 13 & 0x3ffu);
@@ -43,7 +45,7 @@ void vqc_f32_f16_convert__c(const float *x, size_t n, uint16_t *out)
             if (mag > 0x7c00u)
                 mag = 0x7c00u;
         }
-        out[i] = (uint16_t)(bits >> 16 & 0x8000u) | (uint16_t)mag;
+        to[i] = (uint16_t)(bits >> 16 & 0x8000u) | (uint16_t)mag;
     }
 }
 
@@ -59,26 +61,32 @@ VQC_INLINE float f16_decode(uint32_t half)
 
 void vqc_f16_f32_convert__c(const uint16_t *x, size_t n, float *out)
 {
+    const vqc_u16_at *from = x;
+    vqc_f32_at *to = out;
     for (size_t i = 0; i < n; i++)
-        out[i] = f16_decode(x[i]);
+        to[i] = f16_decode(from[i]);
 }
 
 void vqc_f32_bf16_convert__c(const float *x, size_t n, uint16_t *out)
 {
+    const vqc_f32_at *from = x;
+    vqc_u16_at *to = out;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t bits = vqc_float_bits(x[i]);
+        const uint32_t bits = vqc_float_bits(from[i]);
         if ((bits & 0x7fffffffu) > 0x7f800000u)
-            out[i] = (uint16_t)(bits >> 16 | 0x40u);
+            to[i] = (uint16_t)(bits >> 16 | 0x40u);
         else
-            out[i] = (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+            to[i] = (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
     }
 }
 
 void vqc_bf16_f32_convert__c(const uint16_t *x, size_t n, float *out)
 {
+    const vqc_u16_at *from = x;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t bits = (uint32_t)x[i] << 16;
-        memcpy(&out[i], &bits, sizeof bits); /* a float variable could quiet a NaN */
+        const uint32_t bits = (uint32_t)from[i] << 16;
+        memcpy((char *)out + i * sizeof bits, &bits,
+               sizeof bits); /* no float: keeps a NaN's bits */
     }
 }
 
@@ -97,30 +105,34 @@ VQC_INLINE uint8_t f8_encode(float x, unsigned mantissa, unsigned bias, uint32_t
 
 void vqc_f32_e4m3fn_convert__c(const float *x, size_t n, uint8_t *out)
 {
+    const vqc_f32_at *from = x;
     for (size_t i = 0; i < n; i++)
-        out[i] = f8_encode(x[i], 3, 7, 0x7eu);
+        out[i] = f8_encode(from[i], 3, 7, 0x7eu);
 }
 
 void vqc_f32_e5m2_convert__c(const float *x, size_t n, uint8_t *out)
 {
+    const vqc_f32_at *from = x;
     for (size_t i = 0; i < n; i++)
-        out[i] = f8_encode(x[i], 2, 15, 0x7bu);
+        out[i] = f8_encode(from[i], 2, 15, 0x7bu);
 }
 
 void vqc_e4m3fn_f32_convert__c(const uint8_t *x, size_t n, float *out)
 {
+    vqc_f32_at *to = out;
     for (size_t i = 0; i < n; i++) {
         const uint32_t sign = (x[i] & 0x80u) << 24, mag = x[i] & 0x7fu;
-        out[i] = mag == 0x7fu ? vqc_bits_float(sign | 0x7fc00000u)
-                              : with_sign(decode_small(mag, 3, 7), sign);
+        to[i] = mag == 0x7fu ? vqc_bits_float(sign | 0x7fc00000u)
+                             : with_sign(decode_small(mag, 3, 7), sign);
     }
 }
 
 /* e5m2 is the upper byte of a binary16. */
 void vqc_e5m2_f32_convert__c(const uint8_t *x, size_t n, float *out)
 {
+    vqc_f32_at *to = out;
     for (size_t i = 0; i < n; i++)
-        out[i] = f16_decode((uint32_t)x[i] << 8);
+        to[i] = f16_decode((uint32_t)x[i] << 8);
 }
 
 /* The fnuz formats have no -0: its code, 0x80, is their one NaN; there are no infinities. */
@@ -133,24 +145,30 @@ VQC_INLINE float fnuz_decode(uint8_t code, unsigned mantissa, unsigned bias)
 
 void vqc_e4m3fnuz_f32_convert__c(const uint8_t *x, size_t n, float *out)
 {
+    vqc_f32_at *to = out;
     for (size_t i = 0; i < n; i++)
-        out[i] = fnuz_decode(x[i], 3, 8);
+        to[i] = fnuz_decode(x[i], 3, 8);
 }
 
 void vqc_e5m2fnuz_f32_convert__c(const uint8_t *x, size_t n, float *out)
 {
+    vqc_f32_at *to = out;
     for (size_t i = 0; i < n; i++)
-        out[i] = fnuz_decode(x[i], 2, 16);
+        to[i] = fnuz_decode(x[i], 2, 16);
 }
 
 void vqc_f32_f64_convert__c(const float *x, size_t n, double *out)
 {
+    const vqc_f32_at *from = x;
+    vqc_f64_at *to = out;
     for (size_t i = 0; i < n; i++)
-        out[i] = (double)x[i];
+        to[i] = (double)from[i];
 }
 
 void vqc_f64_f32_convert__c(const double *x, size_t n, float *out)
 {
+    const vqc_f64_at *from = x;
+    vqc_f32_at *to = out;
     for (size_t i = 0; i < n; i++)
-        out[i] = (float)x[i];
+        to[i] = (float)from[i];
 }

@@ -7,8 +7,10 @@
  * - Same result bits on every ISA. Reductions run in VQC_LANES float lanes (element i of a row
  * belongs to lane i % VQC_LANES), which go through one fixed tree of double additions into the
  * caller's accumulator every VQC_CHUNK elements; the files kernels/..._c.c are the definition.
- * - Pointers need only the alignment of a byte, n, rows and cols may be 0, nothing outside the
- * arrays is touched. Input and output do not overlap (u8_extract_plane may run in place).
+ * - Tensors (x, ref, dec, q, out, codes, packed) may lie at any byte address; parameter and result
+ *   arrays (scale, zero_point, min, max, sse, counts) have their type's alignment. n, rows and cols
+ * may be 0; nothing outside the arrays is touched. Input and output do not overlap
+ * (u8_extract_plane may run in place). A sum that is NaN may be any NaN.
  * - Rounding mode is the default (to nearest, ties to even), denormals are not flushed.
  * - No allocation, no errors, no state. Strides count elements and are >= cols.
  * - "accumulates" means that the caller initialises the outputs (sums 0, min +INFINITY, max

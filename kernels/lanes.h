@@ -10,6 +10,11 @@
 
 #define VQC_INLINE static inline __attribute__((always_inline, unused))
 
+/* Elements of a tensor that may lie at any byte address (raw data inside a mapped file). */
+typedef float vqc_f32_at __attribute__((aligned(1), may_alias));
+typedef double vqc_f64_at __attribute__((aligned(1), may_alias));
+typedef uint16_t vqc_u16_at __attribute__((aligned(1), may_alias));
+
 /* Smallest of two with the comparison order all ISAs share: b on a tie (so of -0 and +0) or NaN in
  * a. */
 VQC_INLINE float vqc_lane_min(float a, float b)
@@ -87,25 +92,44 @@ VQC_INLINE void vqc_code_store(void *q, size_t i, enum vqc_code code, int32_t va
     if (vqc_code_size(code) == 1)
         ((uint8_t *)q)[i] = (uint8_t)value;
     else
-        memcpy((char *)q + i * 2, &(uint16_t){(uint16_t)value}, 2);
+        ((vqc_u16_at *)q)[i] = (uint16_t)value;
 }
 
 VQC_INLINE int32_t vqc_code_load(const void *q, size_t i, enum vqc_code code)
 {
-    uint16_t wide;
     switch (code) {
     case VQC_CODE_U8:
         return ((const uint8_t *)q)[i];
     case VQC_CODE_S8:
         return ((const int8_t *)q)[i];
     case VQC_CODE_U16:
-        memcpy(&wide, (const char *)q + i * 2, 2);
-        return wide;
+        return ((const vqc_u16_at *)q)[i];
     case VQC_CODE_S16:
-        memcpy(&wide, (const char *)q + i * 2, 2);
-        return (int16_t)wide;
+        return (int16_t)((const vqc_u16_at *)q)[i];
     }
     return 0;
+}
+
+/* memcpy of at most 32 bytes without a call: two overlapping moves of the largest power of two. */
+VQC_INLINE void vqc_copy_short(void *to, const void *from, size_t size_bytes)
+{
+    char *t = to;
+    const char *f = from;
+#define VQC_COPY_TWICE(width)                                                                      \
+    if (size_bytes >= (width)) {                                                                   \
+        char head[width], tail[width];                                                             \
+        memcpy(head, f, width);                                                                    \
+        memcpy(tail, f + size_bytes - (width), width);                                             \
+        memcpy(t, head, width);                                                                    \
+        memcpy(t + size_bytes - (width), tail, width);                                             \
+        return;                                                                                    \
+    }
+    VQC_COPY_TWICE(16)
+    VQC_COPY_TWICE(8)
+    VQC_COPY_TWICE(4)
+    VQC_COPY_TWICE(2)
+    VQC_COPY_TWICE(1)
+#undef VQC_COPY_TWICE
 }
 
 /* Fields of `width` bits, low field first, taken from (codes >> shift): the tail of u8_pack*. */

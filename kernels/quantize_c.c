@@ -58,7 +58,7 @@ static void error_finish(error_lanes *lanes, vqc_error_sums *acc)
 }
 
 /* Writes the codes of one row from column c0 to c1; `r` is the row's place in the parameters. */
-VQC_INLINE void quantize_span(const float *x, size_t r, size_t c0, size_t c1, const params *p,
+VQC_INLINE void quantize_span(const vqc_f32_at *x, size_t r, size_t c0, size_t c1, const params *p,
                               enum layout layout, enum vqc_code code, void *q, error_lanes *lanes)
 {
     for (size_t c = c0; c < c1; c++) {
@@ -79,9 +79,9 @@ VQC_INLINE void quantize_span(const float *x, size_t r, size_t c0, size_t c1, co
 
 /* All quantize kernels; acc == NULL: no error sums. Lanes are flushed after the first span (at most
  * VQC_CHUNK columns of one row) that fills them with VQC_CHUNK elements or more. */
-VQC_INLINE void quantize(const float *x, size_t rows, size_t cols, size_t x_stride, const params *p,
-                         enum layout layout, enum vqc_code code, void *q, size_t q_stride,
-                         vqc_error_sums *acc)
+VQC_INLINE void quantize(const vqc_f32_at *x, size_t rows, size_t cols, size_t x_stride,
+                         const params *p, enum layout layout, enum vqc_code code, void *q,
+                         size_t q_stride, vqc_error_sums *acc)
 {
     error_lanes lanes = {0};
     for (size_t r = 0; r < rows; r++) {
@@ -103,7 +103,7 @@ VQC_INLINE void quantize(const float *x, size_t rows, size_t cols, size_t x_stri
 
 VQC_INLINE void dequantize(const void *q, size_t rows, size_t cols, size_t q_stride,
                            const float *scale, const int32_t *zero_points, enum layout layout,
-                           enum vqc_code code, float *x, size_t x_stride)
+                           enum vqc_code code, vqc_f32_at *x, size_t x_stride)
 {
     for (size_t r = 0; r < rows; r++) {
         const void *q_row = (const char *)q + r * q_stride * vqc_code_size(code);
@@ -183,8 +183,8 @@ QUANTIZE_FUNCTIONS(u16, uint16_t, VQC_CODE_U16)
 QUANTIZE_FUNCTIONS(s16, int16_t, VQC_CODE_S16)
 
 /* Squared error of one row, lanes flushed every VQC_CHUNK columns. */
-static double sse_row(const float *x, size_t cols, float scale, float inv_scale, int32_t zero_point,
-                      int32_t lo, int32_t hi)
+static double sse_row(const vqc_f32_at *x, size_t cols, float scale, float inv_scale,
+                      int32_t zero_point, int32_t lo, int32_t hi)
 {
     double total = 0.0;
     for (size_t c0 = 0; c0 < cols; c0 += VQC_CHUNK) {
@@ -227,7 +227,7 @@ void vqc_f32_quantize_sse_cols__c(const float *x, size_t rows, size_t cols, size
             const size_t r1 = r0 + vqc_min_size(VQC_CHUNK / VQC_LANES, rows - r0);
             float sum = 0.0f;
             for (size_t r = r0; r < r1; r++) {
-                const float v = x[r * x_stride + c];
+                const float v = ((const vqc_f32_at *)x)[r * x_stride + c];
                 const float t = quantize_one(v, inv_scale[c], zero_point_at(&p, c), lo, hi);
                 const float err = v - t * scale[c];
                 sum += err * err;

@@ -14,12 +14,13 @@ static void fill(float lanes[VQC_LANES], float value)
 
 void vqc_f32_minmax__c(const float *x, size_t n, float *min, float *max)
 {
+    const vqc_f32_at *v = x;
     float lo[VQC_LANES], hi[VQC_LANES];
     fill(lo, INFINITY);
     fill(hi, -INFINITY);
     for (size_t i = 0; i < n; i++) {
-        lo[i % VQC_LANES] = vqc_lane_min(x[i], lo[i % VQC_LANES]);
-        hi[i % VQC_LANES] = vqc_lane_max(x[i], hi[i % VQC_LANES]);
+        lo[i % VQC_LANES] = vqc_lane_min(v[i], lo[i % VQC_LANES]);
+        hi[i % VQC_LANES] = vqc_lane_max(v[i], hi[i % VQC_LANES]);
     }
     *min = vqc_lane_min(vqc_lanes_min(lo), *min);
     *max = vqc_lane_max(vqc_lanes_max(hi), *max);
@@ -27,9 +28,10 @@ void vqc_f32_minmax__c(const float *x, size_t n, float *min, float *max)
 
 size_t vqc_f32_count_nonfinite__c(const float *x, size_t n)
 {
+    const vqc_f32_at *v = x;
     size_t count = 0;
     for (size_t i = 0; i < n; i++)
-        count += is_nonfinite(x[i]);
+        count += is_nonfinite(v[i]);
     return count;
 }
 
@@ -52,31 +54,33 @@ void vqc_f32_minmax_cols__c(const float *x, size_t rows, size_t cols, size_t x_s
                             float *max, size_t *nonfinite)
 {
     for (size_t r = 0; r < rows; r++) {
-        const float *row = x + r * x_stride;
+        const vqc_f32_at *row = x + r * x_stride;
         for (size_t c = 0; c < cols; c++) {
             min[c] = vqc_lane_min(row[c], min[c]);
             max[c] = vqc_lane_max(row[c], max[c]);
         }
-        *nonfinite += vqc_f32_count_nonfinite__c(row, cols);
+        *nonfinite += vqc_f32_count_nonfinite__c(x + r * x_stride, cols);
     }
 }
 
 float vqc_f32_absmax__c(const float *x, size_t n)
 {
+    const vqc_f32_at *v = x;
     float hi[VQC_LANES] = {0};
     for (size_t i = 0; i < n; i++)
-        hi[i % VQC_LANES] = vqc_lane_max(fabsf(x[i]), hi[i % VQC_LANES]);
+        hi[i % VQC_LANES] = vqc_lane_max(fabsf(v[i]), hi[i % VQC_LANES]);
     return vqc_lanes_max(hi);
 }
 
 void vqc_f32_sums__c(const float *x, size_t n, double *sum, double *sum_squares)
 {
+    const vqc_f32_at *v = x;
     for (size_t i0 = 0; i0 < n; i0 += VQC_CHUNK) {
         float s[VQC_LANES] = {0}, s2[VQC_LANES] = {0};
         const size_t i1 = i0 + vqc_min_size(VQC_CHUNK, n - i0);
         for (size_t i = i0; i < i1; i++) {
-            s[i % VQC_LANES] += x[i];
-            s2[i % VQC_LANES] += x[i] * x[i];
+            s[i % VQC_LANES] += v[i];
+            s2[i % VQC_LANES] += v[i] * v[i];
         }
         *sum += vqc_lanes_sum(s);
         *sum_squares += vqc_lanes_sum(s2);
@@ -85,6 +89,7 @@ void vqc_f32_sums__c(const float *x, size_t n, double *sum, double *sum_squares)
 
 void vqc_f32_error__c(const float *ref, const float *dec, size_t n, vqc_error_sums *acc)
 {
+    const vqc_f32_at *a = ref, *b = dec;
     float max_abs[VQC_LANES] = {0};
     for (size_t i0 = 0; i0 < n; i0 += VQC_CHUNK) {
         float err2[VQC_LANES] = {0}, ref2[VQC_LANES] = {0};
@@ -92,11 +97,11 @@ void vqc_f32_error__c(const float *ref, const float *dec, size_t n, vqc_error_su
         const size_t i1 = i0 + vqc_min_size(VQC_CHUNK, n - i0);
         for (size_t i = i0; i < i1; i++) {
             const size_t lane = i % VQC_LANES;
-            const float err = ref[i] - dec[i];
+            const float err = a[i] - b[i];
             err2[lane] += err * err;
-            ref2[lane] += ref[i] * ref[i];
-            dec2[lane] += dec[i] * dec[i];
-            ref_dec[lane] += ref[i] * dec[i];
+            ref2[lane] += a[i] * a[i];
+            dec2[lane] += b[i] * b[i];
+            ref_dec[lane] += a[i] * b[i];
             max_abs[lane] = vqc_lane_max(fabsf(err), max_abs[lane]);
         }
         acc->sum_err2 += vqc_lanes_sum(err2);
@@ -111,9 +116,10 @@ void vqc_f32_error__c(const float *ref, const float *dec, size_t n, vqc_error_su
 void vqc_f32_histogram__c(const float *x, size_t n, bool absolute, float lo, float inv_width,
                           uint32_t bins, uint64_t *counts)
 {
+    const vqc_f32_at *v = x;
     const float last = (float)(bins - 1u);
     for (size_t i = 0; i < n; i++) {
-        float t = ((absolute ? fabsf(x[i]) : x[i]) - lo) * inv_width;
+        float t = ((absolute ? fabsf(v[i]) : v[i]) - lo) * inv_width;
         if (isnan(t))
             continue;
         t = vqc_lane_max(t, 0.0f);

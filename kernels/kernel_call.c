@@ -1,0 +1,183 @@
+#include "kernels/kernel_call.h"
+
+#define KERNEL_INFO(name, family, kind, ret, params) {#name, VQC_FAMILY_##family, VQC_KIND_##kind},
+const vqc_kernel_info vqc_kernel_infos[VQC_KERNEL_COUNT] = {VQC_KERNEL_LIST(KERNEL_INFO)};
+
+size_t vqc_kernel_kind_size(vqc_kernel_kind kind)
+{
+    switch (kind) {
+    case VQC_KIND_U8:
+    case VQC_KIND_S8:
+    case VQC_KIND_E4M3FN:
+    case VQC_KIND_E4M3FNUZ:
+    case VQC_KIND_E5M2:
+    case VQC_KIND_E5M2FNUZ:
+        return 1;
+    case VQC_KIND_U16:
+    case VQC_KIND_S16:
+    case VQC_KIND_F16:
+    case VQC_KIND_BF16:
+        return 2;
+    case VQC_KIND_F32:
+        return 4;
+    case VQC_KIND_F64:
+        return 8;
+    }
+    return 0;
+}
+
+static void call_stats(const vqc_kernels *k, size_t index, const vqc_kernel_args *a,
+                       vqc_kernel_results *r)
+{
+    const float *x = a->in;
+    switch (index) {
+    case VQC_INDEX_f32_stats:
+        k->f32_stats(x, a->cols, &r->range);
+        break;
+    case VQC_INDEX_f32_minmax:
+        k->f32_minmax(x, a->cols, &r->range.min, &r->range.max);
+        break;
+    case VQC_INDEX_f32_minmax_rows:
+        k->f32_minmax_rows(x, a->rows, a->cols, a->in_stride, a->min, a->max, &r->count);
+        break;
+    case VQC_INDEX_f32_minmax_cols:
+        k->f32_minmax_cols(x, a->rows, a->cols, a->in_stride, a->min, a->max, &r->count);
+        break;
+    case VQC_INDEX_f32_count_nonfinite:
+        r->count = k->f32_count_nonfinite(x, a->cols);
+        break;
+    case VQC_INDEX_f32_absmax:
+        r->value = k->f32_absmax(x, a->cols);
+        break;
+    case VQC_INDEX_f32_sums:
+        k->f32_sums(x, a->cols, &r->sum, &r->sum_squares);
+        break;
+    case VQC_INDEX_f32_error:
+        k->f32_error(x, a->in2, a->cols, &r->error);
+        break;
+    case VQC_INDEX_f32_histogram:
+        k->f32_histogram(x, a->cols, a->absolute, a->bin_lo, a->inv_bin_width, a->bins, a->counts);
+        break;
+    case VQC_INDEX_f32_quantize_sse:
+        r->sse =
+            k->f32_quantize_sse(x, a->cols, *a->scale, *a->inv_scale, *a->zero_point, a->lo, a->hi);
+        break;
+    case VQC_INDEX_f32_quantize_sse_rows:
+        k->f32_quantize_sse_rows(x, a->rows, a->cols, a->in_stride, a->scale, a->inv_scale,
+                                 a->zero_point, a->lo, a->hi, a->sse);
+        break;
+    case VQC_INDEX_f32_quantize_sse_cols:
+        k->f32_quantize_sse_cols(x, a->rows, a->cols, a->in_stride, a->scale, a->inv_scale,
+                                 a->zero_point, a->lo, a->hi, a->sse);
+        break;
+    case VQC_INDEX_probe_fma:
+        r->value = k->probe_fma(a->iterations);
+        break;
+    default:
+        break;
+    }
+}
+
+/* The nine kernels of one code type. */
+#define CALL_CODES(t)                                                                              \
+    case VQC_INDEX_f32_##t##_quantize:                                                             \
+        k->f32_##t##_quantize(a->in, a->cols, *a->inv_scale, *a->zero_point, a->lo, a->hi,         \
+                              a->out);                                                             \
+        break;                                                                                     \
+    case VQC_INDEX_f32_##t##_quantize_rows:                                                        \
+        k->f32_##t##_quantize_rows(a->in, a->rows, a->cols, a->in_stride, a->inv_scale,            \
+                                   a->zero_point, a->lo, a->hi, a->out, a->out_stride);            \
+        break;                                                                                     \
+    case VQC_INDEX_f32_##t##_quantize_cols:                                                        \
+        k->f32_##t##_quantize_cols(a->in, a->rows, a->cols, a->in_stride, a->inv_scale,            \
+                                   a->zero_point, a->lo, a->hi, a->out, a->out_stride);            \
+        break;                                                                                     \
+    case VQC_INDEX_f32_##t##_quantize_error:                                                       \
+        k->f32_##t##_quantize_error(a->in, a->cols, *a->scale, *a->inv_scale, *a->zero_point,      \
+                                    a->lo, a->hi, a->out, &r->error);                              \
+        break;                                                                                     \
+    case VQC_INDEX_f32_##t##_quantize_error_rows:                                                  \
+        k->f32_##t##_quantize_error_rows(a->in, a->rows, a->cols, a->in_stride, a->scale,          \
+                                         a->inv_scale, a->zero_point, a->lo, a->hi, a->out,        \
+                                         a->out_stride, &r->error);                                \
+        break;                                                                                     \
+    case VQC_INDEX_f32_##t##_quantize_error_cols:                                                  \
+        k->f32_##t##_quantize_error_cols(a->in, a->rows, a->cols, a->in_stride, a->scale,          \
+                                         a->inv_scale, a->zero_point, a->lo, a->hi, a->out,        \
+                                         a->out_stride, &r->error);                                \
+        break;                                                                                     \
+    case VQC_INDEX_##t##_f32_dequantize:                                                           \
+        k->t##_f32_dequantize(a->in, a->cols, *a->scale, *a->zero_point, a->out);                  \
+        break;                                                                                     \
+    case VQC_INDEX_##t##_f32_dequantize_rows:                                                      \
+        k->t##_f32_dequantize_rows(a->in, a->rows, a->cols, a->in_stride, a->scale, a->zero_point, \
+                                   a->out, a->out_stride);                                         \
+        break;                                                                                     \
+    case VQC_INDEX_##t##_f32_dequantize_cols:                                                      \
+        k->t##_f32_dequantize_cols(a->in, a->rows, a->cols, a->in_stride, a->scale, a->zero_point, \
+                                   a->out, a->out_stride);                                         \
+        break;
+
+static void call_codes(const vqc_kernels *k, size_t index, const vqc_kernel_args *a,
+                       vqc_kernel_results *r)
+{
+    switch (index) {
+        CALL_CODES(u8)
+        CALL_CODES(s8)
+        CALL_CODES(u16)
+        CALL_CODES(s16)
+    default:
+        break;
+    }
+}
+
+static void call_pack(const vqc_kernels *k, size_t index, const vqc_kernel_args *a)
+{
+    switch (index) {
+    case VQC_INDEX_u8_pack:
+        k->u8_pack(a->in, a->cols, a->width, a->out);
+        break;
+    case VQC_INDEX_u8_unpack:
+        k->u8_unpack(a->in, a->cols, a->width, a->out);
+        break;
+    case VQC_INDEX_u8_extract_plane:
+        k->u8_extract_plane(a->in, a->cols, a->shift, a->width, a->out);
+        break;
+    case VQC_INDEX_u8_pack_plane:
+        k->u8_pack_plane(a->in, a->cols, a->shift, a->width, a->out);
+        break;
+    case VQC_INDEX_u8_unpack_plane:
+        k->u8_unpack_plane(a->in, a->cols, a->shift, a->width, a->out);
+        break;
+    default:
+        break;
+    }
+}
+
+static void call_convert(const vqc_kernels *k, size_t index, const vqc_kernel_args *a)
+{
+    switch (index) {
+#define CALL_CONVERT(name, family, kind, ret, params)                                              \
+    case VQC_INDEX_##name:                                                                         \
+        k->name(a->in, a->cols, a->out);                                                           \
+        break;
+        VQC_KERNEL_LIST_CONVERT(CALL_CONVERT)
+#undef CALL_CONVERT
+    default:
+        break;
+    }
+}
+
+void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_args *a,
+                     vqc_kernel_results *r)
+{
+    const vqc_kernel_family family = vqc_kernel_infos[index].family;
+    if (family <= VQC_FAMILY_SSE_COLS || family == VQC_FAMILY_PROBE_FMA)
+        call_stats(table, index, a, r);
+    else if (family <= VQC_FAMILY_DEQUANTIZE_COLS)
+        call_codes(table, index, a, r);
+    else if (family <= VQC_FAMILY_UNPACK_PLANE)
+        call_pack(table, index, a);
+    else
+        call_convert(table, index, a);
+}

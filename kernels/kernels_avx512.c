@@ -1,0 +1,11 @@
+/* The kernels of kernel_list.h on AVX-512. */
+#include "kernels/simd_avx512.h"
+
+#define DECLARE(name, family, kind, ret, params) VQC_KERNEL_DECLARE(avx512, name, ret, params)
+VQC_KERNEL_LIST(DECLARE)
+
+#define KERNEL(name) vqc_##name##__avx512
+#include "kernels/simd_bodies.h"
+
+#define TABLE_ENTRY(name, family, kind, ret, params) .name = KERNEL(name),
+const vqc_kernels vqc_kernels__avx512 = {VQC_KERNEL_LIST(TABLE_ENTRY)};

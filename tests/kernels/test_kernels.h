@@ -1,0 +1,26 @@
+/* Shared by the parts of the kernel test. */
+#ifndef VQC_TESTS_KERNELS_TEST_KERNELS_H
+#define VQC_TESTS_KERNELS_TEST_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernel_call.h"
+
+/* Counts one check; a failure prints the formatted text (the first 20 of them). */
+void test_check(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Next number of the one seeded generator (xorshift64*). */
+uint64_t test_random(void);
+
+/* Uniform in [0, 1). */
+double test_uniform(void);
+
+/* Checks of the C reference against values known in closed form (closed_form.c). */
+void test_closed_forms(void);
+
+/* Checks of detection, names and selection (closed_form.c). */
+void test_dispatch(void);
+
+#endif
