@@ -23,13 +23,18 @@ int vqc_args_error(const char *command, const char *format, ...)
     return VQC_ERR_USAGE;
 }
 
-/* Whether --NAME is the beginning of more than one option. */
-static bool is_ambiguous(const struct option *options, const char *name, size_t length)
+/* "--config or --cpu" when --NAME is the beginning of more than one option, else NULL. */
+static char *list_meanings(vqc_arena *arena, const struct option *options, const char *name)
 {
+    char *text = NULL;
     size_t matches = 0;
-    for (const struct option *o = options; o->name != NULL; o++)
-        matches += strncmp(o->name, name, length) == 0;
-    return matches > 1;
+    for (const struct option *o = options; o->name != NULL && *name != '\0'; o++) {
+        if (strncmp(o->name, name, strlen(name)) != 0)
+            continue;
+        text = matches++ == 0 ? vqc_text_printf(arena, "--%s", o->name)
+                              : vqc_text_printf(arena, "%s or --%s", text, o->name);
+    }
+    return matches > 1 ? text : NULL;
 }
 
 /* The error for an unknown --NAME. */
@@ -44,8 +49,9 @@ static int unknown_long(const char *command, const struct option *options, const
     size_t length = equals != NULL ? (size_t)(equals - argument) : strlen(argument);
     const char *name = vqc_text_printf(arena, "%.*s", (int)length - 2, argument + 2);
     const char *nearest = vqc_text_nearest(name, names, count);
-    if (*name != '\0' && is_ambiguous(options, name, strlen(name)))
-        vqc_args_error(command, "option \"--%s\" is short for more than one option", name);
+    const char *meanings = list_meanings(arena, options, name);
+    if (meanings != NULL)
+        vqc_args_error(command, "\"--%s\" could mean %s", name, meanings);
     else if (nearest != NULL)
         vqc_cli_error("%s: unknown option \"--%s\"; did you mean \"--%s\"?", command, name,
                       nearest);

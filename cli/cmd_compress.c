@@ -217,7 +217,9 @@ int vqc_cmd_compress(int argc, char **argv)
         .arena = arena,
         .args = &args,
         .recipe = recipe,
-        .report_path = args.report != NULL ? args.report : recipe->report.file,
+        .report_path = args.report != NULL ? args.report
+                       : args.dry_run      ? NULL /* writes only what the command line names */
+                                           : recipe->report.file,
         .show = {.term = vqc_term_stdout(),
                  .sort = recipe->report.sort,
                  .top = (size_t)recipe->report.top,

@@ -1,0 +1,10 @@
+# Every help text, on stdout, with exit code 0.
+try vqc --help
+try vqc compress --help
+try vqc report -h
+# `help COMMAND` is the same text.
+vqc help compress >a && vqc compress --help >b && cmp a b && echo 'help compress: same text'
+vqc help report >a && vqc report --help >b && cmp a b && echo 'help report: same text'
+vqc help bench >a && vqc bench --help >b && cmp a b && echo 'help bench: same text'
+grep -c '^Usage: vqc bench' a
+vqc help >a && vqc --help >b && cmp a b && echo 'help: same text'

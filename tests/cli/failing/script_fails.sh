@@ -1,0 +1,2 @@
+try vqc frobnicate
+exit 3
