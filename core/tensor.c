@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
+
 /* Typed fields and raw_data are both read as they lie in memory. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian hosts are not supported");
 _Static_assert(sizeof(float) == 4 && sizeof(double) == 8, "IEEE 754 float and double");
@@ -286,56 +288,10 @@ vqc_status vqc_tensor_borrow_raw(const Onnx__TensorProto *tensor, vqc_arena *are
     return VQC_OK;
 }
 
-/* IEEE binary16 to binary32, exact; NaN payloads are kept. */
-static float float_from_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    uint32_t exponent = (half >> 10) & 0x1fu;
-    uint32_t fraction = half & 0x3ffu;
-    uint32_t bits;
-    float value;
-
-    if (exponent == 0x1f) {
-        bits = sign | 0x7f800000u | fraction << 13;
-    } else if (exponent != 0) {
-        bits = sign | (exponent + 112) << 23 | fraction << 13; /* 112 = 127 - 15 */
-    } else {
-        value = (float)fraction * 0x1p-24f; /* zero or subnormal: a multiple of 2^-24 */
-        memcpy(&bits, &value, sizeof bits);
-        bits |= sign;
-    }
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static void convert_to_f32(int32_t dtype, const uint8_t *raw, size_t elements, float *out)
-{
-    for (size_t i = 0; i < elements; i++) {
-        uint16_t half;
-        uint32_t bits;
-        double wide;
-
-        switch (dtype) {
-        case VQC_DTYPE_FLOAT16:
-            memcpy(&half, raw + 2 * i, sizeof half);
-            out[i] = float_from_half(half);
-            break;
-        case VQC_DTYPE_BFLOAT16:
-            memcpy(&half, raw + 2 * i, sizeof half);
-            bits = (uint32_t)half << 16;
-            memcpy(&out[i], &bits, sizeof bits);
-            break;
-        default:
-            memcpy(&wide, raw + 8 * i, sizeof wide);
-            out[i] = (float)wide;
-            break;
-        }
-    }
-}
-
 vqc_status vqc_tensor_borrow_f32(const Onnx__TensorProto *tensor, vqc_arena *arena,
                                  const float **values, size_t *elements, vqc_error *error)
 {
+    const vqc_kernels *kernels = vqc_kernels_get();
     const void *raw;
     size_t raw_bytes;
     size_t total;
@@ -366,7 +322,17 @@ vqc_status vqc_tensor_borrow_f32(const Onnx__TensorProto *tensor, vqc_arena *are
     if (copy == NULL) {
         return vqc_fail_memory(error, total);
     }
-    convert_to_f32(tensor->data_type, raw, *elements, copy);
+    switch (tensor->data_type) { /* the kernels take unaligned pointers */
+    case VQC_DTYPE_FLOAT16:
+        kernels->f16_f32_convert(raw, *elements, copy);
+        break;
+    case VQC_DTYPE_BFLOAT16:
+        kernels->bf16_f32_convert(raw, *elements, copy);
+        break;
+    default:
+        kernels->f64_f32_convert(raw, *elements, copy);
+        break;
+    }
     *values = copy;
     return VQC_OK;
 }
