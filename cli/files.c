@@ -17,14 +17,14 @@ vqc_status vqc_file_check_input(const char *path, vqc_error *error)
 {
     struct stat info;
     if (stat(path, &info) != 0)
-        return vqc_fail(error, VQC_ERR_IO, "%s: %s", path, strerror(errno));
+        return vqc_fail(error, VQC_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     if (S_ISDIR(info.st_mode))
         return vqc_fail(error, VQC_ERR_IO, "%s: this is a folder, expected an ONNX file", path);
     if (!S_ISREG(info.st_mode))
         return vqc_fail(error, VQC_ERR_IO, "%s: not a regular file; models are mapped into memory",
                         path);
     if (access(path, R_OK) != 0)
-        return vqc_fail(error, VQC_ERR_IO, "%s: %s", path, strerror(errno));
+        return vqc_fail(error, VQC_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     return VQC_OK;
 }
 
@@ -139,12 +139,12 @@ static vqc_status write_directly(const char *path, const char *text, vqc_error *
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
-        return vqc_fail(error, VQC_ERR_IO, "%s: %s", path, strerror(errno));
+        return vqc_fail(error, VQC_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
     vqc_status status = VQC_OK;
     if (!write_all(fd, text, strlen(text)))
-        status = vqc_fail(error, VQC_ERR_IO, "%s: %s", path, strerror(errno));
+        status = vqc_fail(error, VQC_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
     if (close(fd) != 0 && status == VQC_OK)
-        status = vqc_fail(error, VQC_ERR_IO, "%s: %s", path, strerror(errno));
+        status = vqc_fail(error, VQC_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
     return status;
 }
 
@@ -160,7 +160,7 @@ vqc_status vqc_file_write(const char *path, const char *text, vqc_error *error)
     char *temporary = vqc_text_printf(arena, "%s.XXXXXX", path);
     int fd = mkstemp(temporary);
     if (fd < 0) {
-        status = vqc_fail(error, VQC_ERR_IO, "%s: %s", path, strerror(errno));
+        status = vqc_fail(error, VQC_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
         goto done;
     }
     vqc_cli_guard_file(temporary);
@@ -179,7 +179,7 @@ vqc_status vqc_file_write(const char *path, const char *text, vqc_error *error)
     }
     if (!good) {
         unlink(temporary);
-        status = vqc_fail(error, VQC_ERR_IO, "%s: %s", path, strerror(problem));
+        status = vqc_fail(error, VQC_ERR_IO, "%s: cannot be written: %s", path, strerror(problem));
     }
     vqc_cli_guard_file(NULL);
 done:

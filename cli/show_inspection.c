@@ -101,10 +101,10 @@ static const vqc_column plain_columns[] = {
     {"share", true, 0, 1},       {"bits/w", true, 0, 0},
 };
 static const vqc_column ref_columns[] = {
-    {"weight", false, 36, 0},    {"operator", false, 8, 5}, {"shape", false, 0, 6},
-    {"stored as", false, 12, 2}, {"before", true, 0, 3},    {"bytes", true, 0, 0},
-    {"bits/w", true, 0, 1},      {"SQNR dB", true, 0, 0},   {"MSE", true, 0, 4},
-    {"max error", true, 0, 0},   {"cosine", true, 0, 0},
+    {"weight", false, 36, 0},    {"operator", false, 8, 6}, {"shape", false, 0, 7},
+    {"stored as", false, 12, 3}, {"before", true, 0, 4},    {"bytes", true, 0, 0},
+    {"bits/w", true, 0, 2},      {"SQNR dB", true, 0, 0},   {"MSE", true, 0, 5},
+    {"max error", true, 0, 0},   {"cosine", true, 0, 1},
 };
 enum {
     PLAIN_COLUMNS = sizeof plain_columns / sizeof *plain_columns,

@@ -1,10 +1,11 @@
 #include "cli/table.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "cli/text.h"
 
-enum { COLUMNS_MAX = 16, GAP = 2, INDENT = 2 };
+enum { COLUMNS_MAX = 16, GAP = 2, INDENT = 2, SHRINK_LAST = 12 };
 
 typedef struct row {
     const char **cells; /* [count]; NULL: a line */
@@ -76,6 +77,8 @@ static void shrink(const vqc_table *table, layout *sizes, size_t width)
         size_t widest = table->count;
         for (size_t i = 0; i < table->count; i++) {
             size_t least = table->columns[i].shrink_to;
+            if (least > floor)
+                least = floor;
             if (least > 0 && sizes->widths[i] > least &&
                 (widest == table->count || sizes->widths[i] > sizes->widths[widest]))
                 widest = i;
@@ -102,7 +105,7 @@ static void lay_out(const vqc_table *table, size_t width, layout *sizes)
     }
     memcpy(sizes->widths, sizes->natural, sizeof sizes->widths);
     for (;;) {
-        shrink(table, sizes, width);
+        shrink(table, sizes, width, SIZE_MAX);
         if (total_width(table, sizes) <= width)
             return;
         size_t victim = table->count;
@@ -110,8 +113,10 @@ static void lay_out(const vqc_table *table, size_t width, layout *sizes)
             if (sizes->widths[i] > 0 && table->columns[i].drop > 0 &&
                 (victim == table->count || table->columns[i].drop > table->columns[victim].drop))
                 victim = i;
-        if (victim == table->count)
+        if (victim == table->count) {
+            shrink(table, sizes, width, SHRINK_LAST);
             return; /* the numbers stay whole, even when the lines wrap */
+        }
         memcpy(sizes->widths, sizes->natural, sizeof sizes->widths);
         sizes->natural[victim] = 0;
         for (size_t i = 0; i < table->count; i++)

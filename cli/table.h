@@ -12,7 +12,8 @@
 typedef struct vqc_column {
     const char *title;
     bool right;       /* aligned to the right: numbers */
-    size_t shrink_to; /* columns to which long cells may be cut in their middle; 0: never cut */
+    size_t shrink_to; /* columns to which long cells may be cut in their middle, before columns are
+                         dropped; 0: never cut */
     int drop;         /* too narrow a terminal drops columns, highest first; 0: never */
 } vqc_column;
 

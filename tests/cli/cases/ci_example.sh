@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The batch script of examples/ci: good, gate missed, failed, nothing to do.
 script=$SOURCE/examples/ci/compress-all.sh
 export VQC

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # numbers
 # The run goes on after a model that failed and says so.
 cp "$SOURCE/examples/lenet5.onnx" a.onnx

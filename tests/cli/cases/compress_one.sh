@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # numbers
 cp "$SOURCE/examples/lenet5.onnx" lenet5.onnx
 try vqc compress lenet5.onnx

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 model=$SOURCE/examples/lenet5.onnx
 cp "$model" a.onnx
 cp "$model" b.onnx

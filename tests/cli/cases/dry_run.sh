@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # A dry run tells the exact size and writes nothing.
 cp "$SOURCE/examples/lenet5.onnx" a.onnx
 chmod a-w a.onnx

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Inputs that are none, outputs that cannot be.
 model=$SOURCE/examples/lenet5.onnx
 cp "$model" a.onnx

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # A missed gate: exit code 5, a line on stderr for each, the file kept or removed.
 cp "$SOURCE/examples/lenet5.onnx" a.onnx
 vqc compress -q a.onnx --set gates.max_size_ratio=0.01 2>err

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Every help text, on stdout, with exit code 0.
 try vqc --help
 try vqc compress --help

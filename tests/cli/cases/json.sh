@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # JSON on stdout and in a file is valid and the same; errors are in it too.
 cp "$SOURCE/examples/lenet5.onnx" a.onnx
 echo 'not a model' >b.onnx

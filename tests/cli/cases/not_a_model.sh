@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Bytes that are no ONNX model: exit code 3, one line, nothing written.
 : >empty.onnx
 echo 'this is not a model' >text.onnx

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # All problems of a recipe at once, each with its place.
 cp "$SOURCE/examples/lenet5.onnx" a.onnx
 cat >bad.yaml <<'END'

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # numbers
 cp "$SOURCE/examples/lenet5.onnx" a.onnx
 vqc compress -q a.onnx

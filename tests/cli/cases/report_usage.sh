@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 try vqc report
 try vqc report a.onnx b.onnx
 try vqc report a.onnx --reff b.onnx

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Where output goes, and what happens when it cannot.
 cp "$SOURCE/examples/lenet5.onnx" a.onnx
 vqc compress -q a.onnx >out 2>err && wc -c <out && wc -c <err
@@ -20,10 +21,10 @@ wc -c <err
 escape=$(printf '\033')
 vqc report a.onnx | grep -c "$escape"
 run_pty() { python3 "$SOURCE/tests/cli/terminal.py" "$@"; }
-run_pty vqc report a.onnx | grep -q "$escape" && echo 'terminal: colours'
+run_pty vqc report a.onnx | grep "$escape" >/dev/null && echo 'terminal: colours'
 NO_COLOR=1 run_pty vqc report a.onnx | grep -c "$escape"
 TERM=dumb run_pty vqc report a.onnx | grep -c "$escape"
-NO_COLOR='' run_pty vqc report a.onnx | grep -q "$escape" && echo 'empty NO_COLOR: colours'
+NO_COLOR='' run_pty vqc report a.onnx | grep "$escape" >/dev/null && echo 'empty NO_COLOR: colours'
 # Tables keep to the width.
 for columns in 60 80 120 200; do
     COLUMNS=$columns vqc report a.onnx --ref b.onnx | sed -n '/^  weight  /,$p' | awk -v w=$columns 'length > w { print "too wide for " w ": " $0 }'

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What is wrong, the nearest right word, exit code 2.
 try vqc
 try vqc frobnicate

@@ -1,2 +1,3 @@
+# shellcheck shell=sh
 try vqc frobnicate
 exit 3
