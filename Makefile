@@ -91,6 +91,6 @@ clean: ## removes what was built (the Python environment stays)
 	rm -rf $(filter-out $(VENV) $(B)/venv,$(wildcard $(B)/*))
 
 .PHONY: all clean FORCE
+include tests/kernels/kernels.mk tests/fuzz/fuzz.mk examples/examples.mk
 include mk/setup.mk mk/test.mk mk/lint.mk mk/sanitize.mk mk/install.mk
--include tests/kernels/kernels.mk tests/fuzz/fuzz.mk examples/examples.mk
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)

@@ -19,7 +19,7 @@ unit: $(B)/unit-tests ## unit tests
 	$(B)/unit-tests
 
 cli: $(B)/vqc ## command line tests: expected stdout, stderr and exit codes
-	VQC=$(abspath $(B))/vqc tests/cli/run.sh
+	tests/cli/run.sh $(B)/vqc
 
 conformance: $(B)/vqc ## ONNX's own backend node tests through vqc
 	$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance
@@ -40,10 +40,12 @@ $(B)/failalloc.so: tests/faults/failalloc.c
 example-same: example-check ## the shipped example is what its program makes
 	@echo "1 passed, 0 failed"
 
-oracles: $(B)/gen/onnx/onnx.pb-c.h ## single parts against NumPy and onnx
-	B=$(B) VENV=$(VENV) CC=$(CC) tests/oracle/run_tests.sh
+oracles: $(B)/libvqc.a $(B)/opset_tool ## single parts against NumPy, onnx and ONNX Runtime
+	+B=$(B) VENV=$(VENV) CC=$(CC) MAKE='$(MAKE)' tests/oracle/run_tests.sh
+$(B)/%_tool: $(B)/obj/tests/oracle/%_tool.o $(B)/libvqc.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-self-test: $(B)/vqc $(B)/unit-tests ## a deliberately failing case for each runner, run inverted
+self-test: all $(B)/unit-tests $(B)/test_kernels $(B)/failalloc.so $(FUZZ_NAMES:%=$(B)/replay/%) ## a deliberately failing case for each runner, run inverted
 	+@VQC=$(abspath $(B))/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/self_test.sh
 
 bench: $(B)/vqc ## kernel speeds, then time and memory for a 1 GiB model beside cp and ONNX Runtime's tools

@@ -14,7 +14,11 @@ skipped=0
 }
 for script in tests/oracle/test_*.py; do
     log=$B/$(basename "$script" .py).log
-    "$VENV/bin/python" "$script" >"$log" 2>&1
+    case $script in
+        */test_opset.py) set -- --tool "$B/opset_tool" --work "$B/opset-test" ;;
+        *) set -- ;;
+    esac
+    "$VENV/bin/python" "$script" "$@" >"$log" 2>&1
     code=$?
     line=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1)
     echo "$(basename "$script"): ${line:-no summary, exit code $code}"
