@@ -69,16 +69,16 @@ static size_t total_width(const vqc_table *table, const layout *sizes)
     return total - GAP;
 }
 
-/* Takes columns away from the widest cuttable column until everything fits or nothing can be cut.
- */
-static void shrink(const vqc_table *table, layout *sizes, size_t width)
+/* Takes room from the widest column that may be cut until everything fits or none may be cut
+ * further. `bound` (>= 1) caps how wide a cuttable column may insist on being. */
+static void shrink(const vqc_table *table, layout *sizes, size_t width, size_t bound)
 {
     while (total_width(table, sizes) > width) {
         size_t widest = table->count;
         for (size_t i = 0; i < table->count; i++) {
             size_t least = table->columns[i].shrink_to;
-            if (least > floor)
-                least = floor;
+            if (least > bound)
+                least = bound;
             if (least > 0 && sizes->widths[i] > least &&
                 (widest == table->count || sizes->widths[i] > sizes->widths[widest]))
                 widest = i;

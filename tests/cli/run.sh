@@ -70,7 +70,8 @@ normalise() {
 
 # The same for cases that should not change with every byte of the format; columns move with their numbers.
 drop_numbers() {
-    sed -E -e 's/\b([0-9]{1,3}(,[0-9]{3})+|[0-9]+(\.[0-9]+)?(e[-+][0-9]+)?)\b/N/g' -e 's/  +/  /g' \
+    sed -E -e '/^\[?exit /b' -e 's/failed \(([0-9]+)\)/failed (code_\1)/' \
+        -e 's/\b([0-9]{1,3}(,[0-9]{3})+|[0-9]+(\.[0-9]+)?(e[-+][0-9]+)?)\b/N/g' -e 's/  +/  /g' \
         -e 's/-{10,}/----------/' -e 's/ +$//' -e 's/\bN ([kMG]?B)\b/N B/g'
 }
 
