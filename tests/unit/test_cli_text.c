@@ -1,14 +1,16 @@
-/* Names, numbers and tables as the command line prints them. The cli sources are no part of the
- * library, so they are included here. */
+/* Names, numbers, tables and progress as the command line prints them. The cli sources are no part
+ * of the library, so they are included here. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/show.h"
+#include "cli/show_report.c"
 #include "cli/table.c"
+#include "cli/term.c"
 #include "cli/text.c"
 
 static vqc_arena *arena;
@@ -24,21 +26,6 @@ static void teardown(void)
 }
 
 TestSuite(cli_text, .init = setup, .fini = teardown);
-
-/* A terminal without colours: what table.c needs from term.c. */
-const char *vqc_term_begin(const vqc_term *term, vqc_style style)
-{
-    (void)term;
-    (void)style;
-    return "";
-}
-
-const char *vqc_term_end(const vqc_term *term, vqc_style style)
-{
-    (void)term;
-    (void)style;
-    return "";
-}
 
 static void expect_clean(const char *text, const char *expected)
 {
@@ -194,4 +181,74 @@ Test(cli_text, table_cuts_names_then_drops_columns)
                                       "  a_rat...r_name   1,000\n"
                                       "  ----------------------\n"
                                       "  total           21,000\n");
+}
+
+/* Puts a new terminal behind stderr and returns its other side. Criterion runs each test in its own
+ * process. */
+static int terminal_as_stderr(void)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+    cr_assert_geq(master, 0);
+    cr_assert_eq(grantpt(master), 0);
+    cr_assert_eq(unlockpt(master), 0);
+    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    cr_assert_geq(slave, 0);
+    cr_assert_eq(dup2(slave, STDERR_FILENO), STDERR_FILENO);
+    return master;
+}
+
+/* Calls back every 5 ms for `milliseconds` and finishes; returns what the terminal got. */
+static char *run_progress(int master, bool quiet, int milliseconds)
+{
+    static char shown[65536];
+    vqc_progress progress;
+    vqc_progress_start(&progress, "model.onnx", quiet);
+    uint64_t end = progress.start_ns + (uint64_t)milliseconds * 1000000;
+    for (size_t i = 0; vqc_cli_now_ns() < end; i++) {
+        vqc_progress_update(&progress, "encode", i, 1000);
+        nanosleep(&(struct timespec){0, 5000000}, NULL);
+    }
+    vqc_progress_finish(&progress);
+    nanosleep(&(struct timespec){0, 50000000}, NULL); /* the terminal passes it on by and by */
+    size_t size = 0;
+    ssize_t got;
+    while ((got = read(master, shown + size, sizeof shown - 1 - size)) > 0)
+        size += (size_t)got;
+    shown[size] = '\0';
+    return shown;
+}
+
+static size_t count_of(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++)
+        count++;
+    return count;
+}
+
+Test(cli_text, progress_on_a_terminal, .timeout = 20)
+{
+    setenv("TERM", "xterm", 1);
+    int master = terminal_as_stderr();
+    cr_expect_str_empty(run_progress(master, false, 300), "too early");
+    const char *shown = run_progress(master, false, 1600);
+    size_t updates = count_of(shown, "model.onnx: encode ");
+    cr_expect_geq(updates, 2, "%zu updates", updates); /* a busy machine may miss some */
+    cr_expect_leq(updates, 7, "%zu updates in 1.1 s", updates);
+    cr_expect_str_eq(shown + strlen(shown) - 4, "\r\033[K", "the line is wiped at the end");
+}
+
+Test(cli_text, progress_stays_silent, .timeout = 20)
+{
+    setenv("TERM", "xterm", 1);
+    int master = terminal_as_stderr();
+    cr_expect_str_empty(run_progress(master, true, 800), "quiet");
+    setenv("TERM", "dumb", 1);
+    cr_expect_str_empty(run_progress(master, false, 800), "no terminal to speak of");
+    int pipe_ends[2];
+    cr_assert_eq(pipe(pipe_ends), 0);
+    setenv("TERM", "xterm", 1);
+    cr_assert_eq(fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK), 0);
+    dup2(pipe_ends[1], STDERR_FILENO);
+    cr_expect_str_empty(run_progress(pipe_ends[0], false, 800), "a pipe");
 }
