@@ -1,4 +1,5 @@
-/* Tensor data types of the ONNX standard, by their own numbers (the system's onnx.proto may be older). */
+/* Tensor data types of the ONNX standard, by their own numbers (the system's onnx.proto may be
+ * older). */
 #ifndef VQC_CORE_DTYPE_H
 #define VQC_CORE_DTYPE_H
 

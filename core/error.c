@@ -24,21 +24,26 @@ vqc_status vqc_fail_memory(vqc_error *error, size_t size_bytes)
 
 vqc_status vqc_error_prefix(vqc_error *error, const char *format, ...)
 {
-    char prefix[512];
     char rest[sizeof error->message];
-    size_t used;
+    int used;
     va_list args;
 
     if (error == NULL) {
         return VQC_ERR_INTERNAL;
     }
-    va_start(args, format);
-    (void)vsnprintf(prefix, sizeof prefix, format, args);
-    va_end(args);
     memcpy(rest, error->message, sizeof rest);
-    used = strlen(prefix);
-    memcpy(error->message, prefix, used);
-    (void)snprintf(error->message + used, sizeof error->message - used, ": %s", rest);
+    va_start(args, format);
+    used = vsnprintf(error->message, sizeof error->message / 2, format, args);
+    va_end(args);
+    if (used < 0) {
+        used = 0;
+    }
+    if ((size_t)used >= sizeof error->message / 2) {
+        used = (int)(sizeof error->message / 2) - 1;
+    }
+    /* what does not fit is cut: the prefix is at most half of the message */
+    (void)snprintf(error->message + used, sizeof error->message - (size_t)used, ": %.*s",
+                   (int)(sizeof error->message / 2) - 8, rest);
     return error->code;
 }
 

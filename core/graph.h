@@ -65,7 +65,8 @@ typedef struct vqc_graph {
     vqc_value **values; /* [value_count] in definition order (deterministic) */
     size_t value_count;
     size_t value_capacity;
-    uint64_t fresh;                     /* counter for new names */
+    uint64_t fresh;                           /* counter for new names */
+    struct vqc_dynamic_input *dynamic_inputs; /* values quantized at run time (emit_dynamic.c) */
     struct vqc_shared_constant *shared; /* small constants that patches share (core/patch.c) */
 } vqc_graph;
 

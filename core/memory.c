@@ -74,7 +74,8 @@ void *vqc_arena_alloc(vqc_arena *arena, size_t size_bytes)
     if (size_bytes >= LARGE_BYTES) {
         return alloc_large(arena, size_bytes);
     }
-    rounded = size_bytes == 0 ? SMALL_ALIGN : (size_bytes + SMALL_ALIGN - 1) & ~(size_t)(SMALL_ALIGN - 1);
+    rounded =
+        size_bytes == 0 ? SMALL_ALIGN : (size_bytes + SMALL_ALIGN - 1) & ~(size_t)(SMALL_ALIGN - 1);
     if (arena->small == NULL || arena->small->capacity - arena->small->used < rounded) {
         chunk *item = aligned_alloc(LARGE_ALIGN, CHUNK_BYTES);
         if (item == NULL) {

@@ -34,8 +34,9 @@ vqc_arena *vqc_arena_create(void);
 /* Frees the arena and everything in it; accepts NULL and sets *arena to NULL. */
 void vqc_arena_destroy(vqc_arena **arena);
 
-/* size_bytes of memory aligned to 64 bytes for large (>= 4096) and 16 for small requests, uninitialised;
- * lives as long as the arena. NULL when out of memory; a valid pointer for size 0. */
+/* size_bytes of memory aligned to 64 bytes for large (>= 4096) and 16 for small requests,
+ * uninitialised; lives as long as the arena. NULL when out of memory; a valid pointer for size 0.
+ */
 void *vqc_arena_alloc(vqc_arena *arena, size_t size_bytes);
 
 /* The same, zeroed, for count items of item_bytes; NULL also when the product overflows. */

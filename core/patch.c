@@ -39,8 +39,7 @@ struct vqc_patch {
     edit **last;
     opset_need *opsets;
     int64_t ir_version;
-    size_t added_bytes;
-    size_t removed_bytes;
+    uint64_t fresh; /* the graph's name counter before this patch */
 };
 
 vqc_patch *vqc_patch_create(vqc_graph *graph)
@@ -49,6 +48,7 @@ vqc_patch *vqc_patch_create(vqc_graph *graph)
     if (patch != NULL) {
         patch->graph = graph;
         patch->last = &patch->first;
+        patch->fresh = graph->fresh;
     }
     return patch;
 }
@@ -90,7 +90,6 @@ vqc_status vqc_patch_prepend_node(vqc_patch *patch, vqc_scope *scope, Onnx__Node
         return no_memory(error);
     }
     item->node = node;
-    patch->added_bytes += embedded_bytes(&node->base);
     return VQC_OK;
 }
 
@@ -117,7 +116,6 @@ vqc_status vqc_patch_add_constant(vqc_patch *patch, vqc_scope *scope, Onnx__Tens
         return no_memory(error);
     }
     item->tensor = tensor;
-    patch->added_bytes += embedded_bytes(&tensor->base);
     return VQC_OK;
 }
 
@@ -190,10 +188,6 @@ static vqc_status add_replacement(vqc_patch *patch, vqc_scope *scope, Onnx__Node
             return no_memory(error);
         }
         item->nodes[i] = nodes[i];
-        patch->added_bytes += embedded_bytes(&nodes[i]->base);
-    }
-    if (!keep) {
-        patch->removed_bytes += embedded_bytes(&node->base);
     }
     return VQC_OK;
 }
@@ -223,10 +217,6 @@ vqc_status vqc_patch_remove_constant(vqc_patch *patch, vqc_value *value, vqc_err
         return no_memory(error);
     }
     item->value = value;
-    patch->removed_bytes += embedded_bytes(&value->initializer->base);
-    if (value->graph_input != NULL) {
-        patch->removed_bytes += embedded_bytes(&value->graph_input->base);
-    }
     return VQC_OK;
 }
 
@@ -253,12 +243,50 @@ void vqc_patch_need_ir(vqc_patch *patch, int64_t ir_version)
 
 size_t vqc_patch_added_bytes(const vqc_patch *patch)
 {
-    return patch->added_bytes;
+    size_t bytes = 0;
+
+    for (const edit *item = patch->first; item != NULL; item = item->next) {
+        if (item->kind == ADD_INITIALIZER) {
+            bytes += embedded_bytes(&item->tensor->base);
+        } else if (item->kind == ADD_FRONT_NODE) {
+            bytes += embedded_bytes(&item->node->base);
+        }
+        for (size_t i = 0; i < item->count; i++) {
+            bytes += embedded_bytes(&item->nodes[i]->base);
+        }
+    }
+    return bytes;
 }
 
 size_t vqc_patch_removed_bytes(const vqc_patch *patch)
 {
-    return patch->removed_bytes;
+    size_t bytes = 0;
+
+    for (const edit *item = patch->first; item != NULL; item = item->next) {
+        if (item->kind == REPLACE_NODE && !item->keep) {
+            bytes += embedded_bytes(&item->node->base);
+        } else if (item->kind == REMOVE_CONSTANT) {
+            bytes += embedded_bytes(&item->value->initializer->base);
+            if (item->value->graph_input != NULL) {
+                bytes += embedded_bytes(&item->value->graph_input->base);
+            }
+        }
+    }
+    return bytes;
+}
+
+void vqc_patch_drop(vqc_patch *patch)
+{
+    struct vqc_shared_constant **link = &patch->graph->shared;
+
+    while (*link != NULL) {
+        if ((*link)->patch == patch) {
+            *link = (*link)->next;
+        } else {
+            link = &(*link)->next;
+        }
+    }
+    patch->graph->fresh = patch->fresh;
 }
 
 /* ---- applying: first everything that can fail, then everything that cannot ---- */

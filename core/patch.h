@@ -1,7 +1,8 @@
 /*
- * A patch: edits to a model that can be weighed in bytes before they are applied, and dropped when they do not pay.
- * After vqc_patch_apply the index (vqc_graph) is stale where it was edited: values and uses of untouched
- * names stay valid, new names are not indexed until the graph is created anew.
+ * A patch: edits to a model that can be weighed in bytes before they are applied, and dropped when
+ * they do not pay. After vqc_patch_apply the index (vqc_graph) is stale where it was edited: values
+ * and uses of untouched names stay valid, new names are not indexed until the graph is created
+ * anew.
  */
 #ifndef VQC_CORE_PATCH_H
 #define VQC_CORE_PATCH_H
@@ -11,19 +12,21 @@
 
 typedef struct vqc_patch vqc_patch;
 
-/* New empty patch over `graph`; lives in the graph's arena until dropped or applied. NULL: no memory. */
+/* New empty patch over `graph`; lives in the graph's arena until dropped or applied. NULL: no
+ * memory. */
 vqc_patch *vqc_patch_create(vqc_graph *graph);
 
 /*
- * Adds a constant to `scope` under the name `name`: an initializer where that is possible, else (function
- * bodies, models of IR < 4) a Constant node in front of all others. The tensor is borrowed.
+ * Adds a constant to `scope` under the name `name`: an initializer where that is possible, else
+ * (function bodies, models of IR < 4) a Constant node in front of all others. The tensor is
+ * borrowed.
  */
 vqc_status vqc_patch_add_constant(vqc_patch *patch, vqc_scope *scope, Onnx__TensorProto *tensor,
                                   vqc_error *error);
 
 /*
- * A small constant that several patterns share (shift vectors, codebooks, scalars): returns the name
- * of an equal constant that is already there in this scope or an enclosing one, or adds it.
+ * A small constant that several patterns share (shift vectors, codebooks, scalars): returns the
+ * name of an equal constant that is already there in this scope or an enclosing one, or adds it.
  * raw is copied. NULL on failure.
  */
 const char *vqc_patch_shared_constant(vqc_patch *patch, vqc_scope *scope, const char *hint,
@@ -55,6 +58,10 @@ void vqc_patch_need_ir(vqc_patch *patch, int64_t ir_version);
  * external data counted as if inline. */
 size_t vqc_patch_added_bytes(const vqc_patch *patch);
 size_t vqc_patch_removed_bytes(const vqc_patch *patch);
+
+/* Gives up the patch: nothing of it reaches the model, and the names it took are free again. Only
+ * the newest patch of a graph may be dropped. */
+void vqc_patch_drop(vqc_patch *patch);
 
 /* Applies everything. On error (out of memory) the model is unchanged. */
 vqc_status vqc_patch_apply(vqc_patch *patch, vqc_error *error);

@@ -261,6 +261,9 @@ static bool ends_test(const vqc_match *match, const vqc_match_subject *subject)
     if (match->first == 0 && match->last == 0) {
         return true;
     }
+    if (subject->index == VQC_MATCH_NO_INDEX) {
+        return false;
+    }
     return (match->first > 0 && subject->index < match->first) ||
            (match->last > 0 && subject->count - subject->index <= match->last);
 }

@@ -129,6 +129,9 @@ void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over);
  * a scale per tensor or per channel. */
 bool vqc_weight_spec_can_be_dynamic(const vqc_weight_spec *spec);
 
+/* index of a tensor that is no weight by itself: first: and last: never match it. */
+#define VQC_MATCH_NO_INDEX (-1)
+
 /* Facts of one layer that match: keys look at. */
 typedef struct vqc_match_subject {
     const char *tensor_name;

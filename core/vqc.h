@@ -5,7 +5,8 @@
  *     vqc_report *report = NULL;
  *     vqc_error error;
  *     if (vqc_recipe_load("int8.yaml", NULL, 0, &recipe, NULL, &error) == VQC_OK &&
- *         vqc_compress_file("model.onnx", "model.int8.onnx", recipe, NULL, &report, &error) == VQC_OK)
+ *         vqc_compress_file("model.onnx", "model.int8.onnx", recipe, NULL, &report, &error) ==
+ * VQC_OK)
  *         ... report->after.file_size_bytes ...
  *     vqc_report_destroy(&report);
  *     vqc_recipe_destroy(&recipe);
@@ -57,9 +58,9 @@ const char *vqc_version(void);
 typedef struct vqc_recipe vqc_recipe;
 
 /*
- * Loads the YAML recipe at `path` (NULL: the built-in default, weight-only int8 per channel) and applies
- * `sets` ("weights.bits=4", [set_count]) over it. `problems` (may be NULL) gets every problem as
- * "file:line:column: message". Errors: VQC_ERR_USAGE, VQC_ERR_IO.
+ * Loads the YAML recipe at `path` (NULL: the built-in default, weight-only int8 per channel) and
+ * applies `sets` ("weights.bits=4", [set_count]) over it. `problems` (may be NULL) gets every
+ * problem as "file:line:column: message". Errors: VQC_ERR_USAGE, VQC_ERR_IO.
  */
 vqc_status vqc_recipe_load(const char *path, const char *const *sets, size_t set_count,
                            vqc_recipe **out, vqc_messages *problems, vqc_error *error);
@@ -81,28 +82,28 @@ typedef struct vqc_metrics {
 } vqc_metrics;
 
 typedef enum vqc_layer_status {
-    VQC_LAYER_CODED,   /* written in another form */
-    VQC_LAYER_KEPT,    /* a weight that stayed as it was; `reason` says why */
-    VQC_LAYER_MISSING  /* report --ref: no counterpart found in the compressed model */
+    VQC_LAYER_CODED,  /* written in another form */
+    VQC_LAYER_KEPT,   /* a weight that stayed as it was; `reason` says why */
+    VQC_LAYER_MISSING /* report --ref: no counterpart found in the compressed model */
 } vqc_layer_status;
 
 /* One compressible weight. */
 typedef struct vqc_layer_report {
-    const char *name;      /* tensor name */
-    const char *scope;     /* "" main graph, "If_3/then_branch", "function F" */
-    const char *node;      /* name of the first node that uses it */
-    const char *op;        /* operator of that node, "domain.Op" outside ai.onnx */
-    const char *dtype;     /* data type of the source tensor, "float32" */
-    const int64_t *dims;   /* [rank] */
+    const char *name;    /* tensor name */
+    const char *scope;   /* "" main graph, "If_3/then_branch", "function F" */
+    const char *node;    /* name of the first node that uses it */
+    const char *op;      /* operator of that node, "domain.Op" outside ai.onnx */
+    const char *dtype;   /* data type of the source tensor, "float32" */
+    const int64_t *dims; /* [rank] */
     size_t rank;
     uint64_t elements;
-    size_t use_count;      /* nodes that read it; > 1: tied */
+    size_t use_count; /* nodes that read it; > 1: tied */
     vqc_layer_status status;
-    const char *codec;     /* "int8 channel", "int4 block 32 asym", "float16", "keep" */
-    const char *pattern;   /* "DequantizeLinear", "foldable", "MatMulNBits", "MatMulInteger", "" */
-    const char *reason;    /* why it was kept or handled otherwise than asked; "" */
-    size_t before_bytes;   /* serialized tensor with its tags, external payload included */
-    size_t after_bytes;    /* everything that replaced it: tensors and nodes */
+    const char *codec;      /* "int8 channel", "int4 block 32 asym", "float16", "keep" */
+    const char *pattern;    /* "DequantizeLinear", "foldable", "MatMulNBits", "MatMulInteger", "" */
+    const char *reason;     /* why it was kept or handled otherwise than asked; "" */
+    size_t before_bytes;    /* serialized tensor with its tags, external payload included */
+    size_t after_bytes;     /* everything that replaced it: tensors and nodes */
     double bits_per_weight; /* 8 * after_bytes / elements */
     vqc_metrics metrics;
 } vqc_layer_report;
@@ -133,7 +134,7 @@ typedef struct vqc_report {
     const char *output; /* "" for a dry run */
     const char *recipe;
     bool dry_run;
-    bool unchanged;  /* nothing was to be gained: the output is a byte-for-byte copy */
+    bool unchanged;    /* nothing was to be gained: the output is a byte-for-byte copy */
     bool file_removed; /* a gate was missed and the recipe said remove_file */
     vqc_file_size before;
     vqc_file_size after;
@@ -146,7 +147,7 @@ typedef struct vqc_report {
     size_t weight_after_bytes;
     size_t coded_count;
     size_t kept_count;
-    vqc_metrics metrics; /* all coded layers together (count 0 after a dry run) */
+    vqc_metrics metrics;      /* all coded layers together (count 0 after a dry run) */
     vqc_layer_report *layers; /* [layer_count], model order */
     size_t layer_count;
     const char **notes; /* [note_count] things the user should know */
@@ -155,7 +156,7 @@ typedef struct vqc_report {
     size_t miss_count;
     vqc_stage_time *stages; /* [stage_count] */
     size_t stage_count;
-    uint64_t time_ns; /* wall time of the whole run */
+    uint64_t time_ns;         /* wall time of the whole run */
     size_t peak_memory_bytes; /* resident set high-water mark of the process, 0 when unknown */
 } vqc_report;
 
@@ -164,8 +165,8 @@ void vqc_report_destroy(vqc_report **report);
 /* ---- compress ---- */
 
 typedef struct vqc_run_options {
-    int threads;   /* 0: one per core */
-    bool dry_run;  /* plan and measure sizes, write nothing */
+    int threads;    /* 0: one per core */
+    bool dry_run;   /* plan and measure sizes, write nothing */
     bool overwrite; /* replace an existing output */
     /* Called now and then from one thread; may be NULL. */
     void (*progress)(void *context, const char *stage, size_t done, size_t total);
@@ -173,8 +174,9 @@ typedef struct vqc_run_options {
 } vqc_run_options;
 
 /*
- * Reads `input`, compresses by `recipe`, writes `output` atomically and reports. options may be NULL.
- * A missed gate returns VQC_ERR_GATE with *out filled and (unless the recipe says remove_file) the file written.
+ * Reads `input`, compresses by `recipe`, writes `output` atomically and reports. options may be
+ * NULL. A missed gate returns VQC_ERR_GATE with *out filled and (unless the recipe says
+ * remove_file) the file written.
  */
 vqc_status vqc_compress_file(const char *input, const char *output, const vqc_recipe *recipe,
                              const vqc_run_options *options, vqc_report **out, vqc_error *error);
@@ -183,16 +185,17 @@ vqc_status vqc_compress_file(const char *input, const char *output, const vqc_re
 
 /* One part of a file. All rows of vqc_inspection add up to size.total_bytes exactly. */
 typedef struct vqc_size_row {
-    const char *name;  /* tensor or node name, "metadata", "graph inputs and outputs", ... */
+    const char *name; /* tensor or node name, "metadata", "graph inputs and outputs", ... */
     const char *scope;
-    const char *op;    /* operator the bytes belong to ("Conv"), "" when none */
-    const char *kind;  /* "weight", "constant", "node", "value_info", "metadata", "structure", "padding" */
+    const char *op; /* operator the bytes belong to ("Conv"), "" when none */
+    const char
+        *kind; /* "weight", "constant", "node", "value_info", "metadata", "structure", "padding" */
     const char *dtype; /* data type of a tensor, "" otherwise */
     const int64_t *dims;
     size_t rank;
     uint64_t elements; /* of a tensor; 0 otherwise */
     size_t bytes;
-    bool has_ref;         /* --ref: a reference weight was found for it */
+    bool has_ref; /* --ref: a reference weight was found for it */
 } vqc_size_row;
 
 /* Sum over rows that share one key. */
@@ -212,18 +215,18 @@ typedef struct vqc_inspection {
     int64_t ir_version;
     const char *opsets; /* "ai.onnx 13, com.microsoft 1" */
     const char *producer;
-    uint64_t weight_elements;  /* elements of all weights, as their operators see them */
-    double bits_per_weight;    /* 8 * bytes of weights and what decodes them / weight_elements */
-    vqc_size_row *rows;        /* [row_count] */
+    uint64_t weight_elements; /* elements of all weights, as their operators see them */
+    double bits_per_weight;   /* 8 * bytes of weights and what decodes them / weight_elements */
+    vqc_size_row *rows;       /* [row_count] */
     size_t row_count;
-    vqc_size_group *by_kind;   /* largest first */
+    vqc_size_group *by_kind; /* largest first */
     size_t kind_count;
     vqc_size_group *by_op;
     size_t op_count;
     vqc_size_group *by_dtype;
     size_t dtype_count;
-    /* Layers: each weight as an operator sees it, with the bytes of all that decodes it. With --ref, before_*
-     * is the reference's and metrics are filled by decoding both files. */
+    /* Layers: each weight as an operator sees it, with the bytes of all that decodes it. With
+     * --ref, before_* is the reference's and metrics are filled by decoding both files. */
     vqc_layer_report *layers;
     size_t layer_count;
     vqc_metrics metrics; /* all layers with metrics together */
@@ -231,12 +234,14 @@ typedef struct vqc_inspection {
     size_t note_count;
 } vqc_inspection;
 
-/* Measures `path`, and with `ref_path` (may be NULL) the error of every weight against that model. */
+/* Measures `path`, and with `ref_path` (may be NULL) the error of every weight against that model.
+ */
 vqc_status vqc_inspect_file(const char *path, const char *ref_path, vqc_inspection **out,
                             vqc_error *error);
 void vqc_inspection_destroy(vqc_inspection **inspection);
 
-/* JSON texts (malloc'ed, NUL-terminated, newline at the end); free with free(). NULL: out of memory. */
+/* JSON texts (malloc'ed, NUL-terminated, newline at the end); free with free(). NULL: out of
+ * memory. */
 char *vqc_report_to_json(const vqc_report *report);
 char *vqc_inspection_to_json(const vqc_inspection *inspection);
 

@@ -169,16 +169,17 @@ const char *vqc_block_batchnorm_14(const vqc_raise *raise, const vqc_scope *scop
                : NULL;
 }
 
-/* BatchNormalization 9 -> 14. Running statistics that are read mean training; listed but unread
- * ones are leftovers of exporters, which runtimes ignore and version 14 forbids. */
+/* BatchNormalization 9 -> 14. Until 13, listing statistics as outputs was how a node said
+ * "training". */
 vqc_status vqc_adapt_batchnorm_14(vqc_raise *raise, Onnx__NodeProto *node)
 {
-    if (!statistics_used(raise, raise->scope, node, 1, 2)) {
-        vqc_raise_trim_outputs(node, 1);
-        return VQC_OK;
+    bool training = false;
+
+    for (size_t i = 1; i < 5; i++) {
+        training = training || vqc_opset_output(node, i) != NULL;
     }
-    vqc_raise_trim_outputs(node, 3);
-    return vqc_raise_set_int(raise, node, "training_mode", 1);
+    vqc_raise_trim_outputs(node, training ? 3 : 1);
+    return training ? vqc_raise_set_int(raise, node, "training_mode", 1) : VQC_OK;
 }
 
 /* ---- GroupNormalization 18 -> 21 ---- */
@@ -278,4 +279,17 @@ vqc_status vqc_adapt_meanvar_9(vqc_raise *raise, Onnx__NodeProto *node)
         return vqc_raise_memory(raise);
     }
     return VQC_OK; /* the default axes 0, 2, 3 are what was meant */
+}
+
+/* Version 13 is a function whose body the checker's shape inference cannot follow without the
+ * attribute. */
+vqc_status vqc_adapt_meanvar_13(vqc_raise *raise, Onnx__NodeProto *node)
+{
+    static const int64_t usual[] = {0, 2, 3};
+
+    if (vqc_node_attr(node, "axes") == NULL &&
+        !vqc_node_add_ints(raise->arena, node, "axes", usual, 3)) {
+        return vqc_raise_memory(raise);
+    }
+    return VQC_OK;
 }

@@ -30,6 +30,7 @@ vqc_opset_adapter vqc_adapt_batchnorm_9;
 vqc_opset_adapter vqc_adapt_batchnorm_14;
 vqc_opset_adapter vqc_adapt_groupnorm_21;
 vqc_opset_adapter vqc_adapt_meanvar_9;
+vqc_opset_adapter vqc_adapt_meanvar_13;
 vqc_opset_adapter vqc_adapt_softmax_13;
 vqc_opset_blocker vqc_block_batchnorm_9;
 vqc_opset_blocker vqc_block_batchnorm_14;

@@ -39,8 +39,8 @@ const vqc_opset_step vqc_opset_steps[] = {
             "spatial = 0 becomes a normalization of the input flattened to [N, features]; not when "
             "its statistics are read"),
     STEP_IF("BatchNormalization", 14, vqc_adapt_batchnorm_14, vqc_block_batchnorm_14,
-            "unread statistics are dropped, read ones set training_mode; not when saved_mean or "
-            "saved_var are read"),
+            "statistics among the outputs meant training: training_mode says so; not when "
+            "saved_mean or saved_var are read"),
     SAME("Cast", 19, cast_note),
     SAME("Cast", 24, cast_note),
     SAME("CastLike", 19, cast_note),
@@ -86,6 +86,9 @@ const vqc_opset_step vqc_opset_steps[] = {
     SAME("Mean", 8, "broadcasting is now allowed"),
     STEP_IF("MeanVarianceNormalization", 9, vqc_adapt_meanvar_9, vqc_block_meanvar_9,
             "experimental until 8: across_channels becomes axes; not with normalize_variance = 0"),
+    STEP(
+        "MeanVarianceNormalization", 13, vqc_adapt_meanvar_13,
+        "the default axes are written out, because the checker cannot infer through their default"),
     SAME("Min", 8, "broadcasting is now allowed"),
     SAME("OneHot", 11, "negative indices now count from the end, as runtimes always did"),
     SAME("OptionalHasElement", 18, "the input may now be left out"),

@@ -1,0 +1,65 @@
+/* The graph patterns in which coded weights are written (docs/PATTERNS.md lists them with their
+ * sizes). */
+#ifndef VQC_CORE_EMIT_PATTERNS_H
+#define VQC_CORE_EMIT_PATTERNS_H
+
+#include "core/codec/codec.h"
+
+/*
+ * All of these write code->decision->layer through `e`. With code->codes == NULL only sizes are
+ * real (for the cost and --dry-run). Failures are in e->status.
+ */
+
+/* codes -> [unpack] -> DequantizeLinear -> weight. Opset 10 (per tensor), 13 (channel), 21 (block,
+ * 4 and 16 bits). */
+void vqc_emit_dequantize(vqc_emitter *e, const vqc_code *code);
+
+/* codes -> [unpack] -> Cast -> [Sub] -> Mul -> [Reshape, Cast] -> weight. Any opset from 7 up. */
+void vqc_emit_foldable(vqc_emitter *e, const vqc_code *code);
+
+/* The same with another source of the float codes: values(e, code, dims, rank) gives them in shape
+ * dims. */
+typedef const char *vqc_emit_values(vqc_emitter *e, const vqc_code *code, const int64_t *dims,
+                                    size_t rank);
+void vqc_emit_foldable_with(vqc_emitter *e, const vqc_code *code, vqc_emit_values *values);
+
+/* com.microsoft MatMulNBits for every reader. */
+void vqc_emit_matmul_nbits(vqc_emitter *e, const vqc_code *code);
+
+/* com.microsoft GatherBlockQuantized for every reader. */
+void vqc_emit_gather_block(vqc_emitter *e, const vqc_code *code);
+
+/* DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul [-> Add] for every reader. Opset 11. */
+void vqc_emit_dynamic_matmul(vqc_emitter *e, const vqc_code *code);
+
+/* DynamicQuantizeLinear -> ConvInteger -> Cast -> Mul [-> Add] for every reader. Opset 11. */
+void vqc_emit_dynamic_conv(vqc_emitter *e, const vqc_code *code);
+
+/* Whether the layer is W or R of one LSTM whose W and R can both go into DynamicQuantizeLSTM. */
+bool vqc_emit_lstm_is_dynamic(const vqc_layer *layer);
+
+/* com.microsoft DynamicQuantizeLSTM, once both W and R are coded. */
+void vqc_emit_dynamic_lstm(vqc_emitter *e, const vqc_code *code);
+
+/* ---- pieces ---- */
+
+/*
+ * Codes of `bits` (1..7; unsigned, [n], NULL: sizes only) as a float tensor of shape dims: bit
+ * planes of 4, 2 and 1 bits packed in bytes, taken apart by BitShift (opset 11) or float
+ * arithmetic. Exact.
+ */
+const char *vqc_emit_unpack(vqc_emitter *e, const uint8_t *codes, size_t n, int bits,
+                            const int64_t *dims, size_t rank);
+
+/* scales (float32, or float16 times 2^-10 when the decision says so) with shape dims. */
+const char *vqc_emit_scales(vqc_emitter *e, const vqc_code *code, const int64_t *dims, size_t rank);
+
+/* Ends a decode chain: casts to the layer's data type if needed, gives the value its name. `op`
+ * with a, b is the last node of the chain. */
+void vqc_emit_finish(vqc_emitter *e, const vqc_code *code, const char *op, const char *a,
+                     const char *b);
+
+/* Shape of scales that broadcasts against the weight (per tensor: rank 0; channel: [C, 1, ...]). */
+size_t vqc_emit_scale_shape(const vqc_code *code, int64_t dims[64]);
+
+#endif

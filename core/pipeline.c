@@ -1,0 +1,385 @@
+#include "core/pipeline.h"
+
+#include <math.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "core/metrics.h"
+#include "core/opset.h"
+#include "core/plan.h"
+#include "core/report.h"
+#include "core/tensor.h"
+
+typedef struct run {
+    vqc_model *model;
+    const vqc_recipe *recipe;
+    const vqc_pipeline_options *options;
+    vqc_report *report;
+    vqc_error *error;
+    vqc_graph *graph;
+    vqc_arena *arena; /* the plan's */
+    vqc_plan plan;
+    vqc_error_sums sums; /* of all coded layers */
+} run;
+
+/* ---- planning, and raising the opset when a decision needs it ---- */
+
+static vqc_status plan_model(run *r)
+{
+    vqc_status status;
+
+    vqc_graph_destroy(&r->graph);
+    vqc_arena_destroy(&r->arena);
+    r->arena = vqc_arena_create();
+    if (r->arena == NULL) {
+        return vqc_fail_memory(r->error, 0);
+    }
+    status = vqc_graph_create(r->model, &r->graph, r->error);
+    if (status != VQC_OK) {
+        return status;
+    }
+    return vqc_plan_resolve(r->graph, r->recipe, r->arena, &r->plan, r->error);
+}
+
+/*
+ * The highest opset that some decision wants and the model's nodes allow; 0 when nothing is to be
+ * raised. Wishes are 11 (dynamic quantization), 13 (channels, bfloat16) and 21 (blocks).
+ */
+static vqc_status choose_opset(run *r, int64_t *target)
+{
+    static const int64_t steps[] = {21, 13, 11};
+    int64_t wanted;
+    vqc_messages blockers = {0};
+    vqc_status status = vqc_plan_prepare(&r->plan, r->recipe, 28, true, &wanted, r->error);
+
+    *target = 0;
+    if (status != VQC_OK || wanted == 0 || r->options->keep_opset) {
+        return status;
+    }
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && *target == 0; i++) {
+        if (steps[i] > wanted || steps[i] <= vqc_model_opset(r->model->proto, "")) {
+            continue;
+        }
+        vqc_messages_clear(&blockers);
+        status = vqc_opset_check(r->graph, steps[i], &blockers, r->error);
+        if (status == VQC_OK) {
+            *target = steps[i];
+        } else if (status != VQC_ERR_MODEL) {
+            break;
+        } else {
+            status = VQC_OK;
+        }
+    }
+    for (size_t i = 0; i < blockers.count && i < 3 && status == VQC_OK; i++) {
+        status = vqc_report_note(r->report, r->error, "opset stays below %lld: %s",
+                                 (long long)wanted, blockers.items[i]);
+    }
+    vqc_messages_clear(&blockers);
+    return status;
+}
+
+static vqc_status plan_and_raise(run *r)
+{
+    int64_t target;
+    int64_t before = vqc_model_opset(r->model->proto, "");
+    int64_t ignored;
+    vqc_status status = plan_model(r);
+
+    if (status == VQC_OK) {
+        status = choose_opset(r, &target);
+    }
+    if (status != VQC_OK) {
+        return status;
+    }
+    if (target > before) {
+        status = vqc_opset_raise(r->graph, target, r->error);
+        if (status == VQC_OK) {
+            status = vqc_report_note(r->report, r->error,
+                                     "opset raised from %lld to %lld for the chosen patterns",
+                                     (long long)before, (long long)target);
+        }
+        if (status == VQC_OK) {
+            status = plan_model(r);
+        }
+        if (status != VQC_OK) {
+            return status;
+        }
+    }
+    return vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+}
+
+/* ---- one layer ---- */
+
+/* Emits `code` into a new patch. */
+static vqc_status emit(run *r, const vqc_plan_layer *item, const vqc_code *code, vqc_patch **patch)
+{
+    vqc_emitter emitter = {
+        .graph = r->graph,
+        .scope = item->layer->scope,
+        .arena = r->model->arena,
+        .error = r->error,
+        .opset = item->layer->scope->opset,
+    };
+
+    *patch = vqc_patch_create(r->graph);
+    if (*patch == NULL) {
+        return vqc_fail_memory(r->error, 0);
+    }
+    emitter.patch = *patch;
+    item->decision.codec->emit(&emitter, code);
+    return emitter.status;
+}
+
+static size_t constant_bytes(run *r, const vqc_layer *layer)
+{
+    vqc_patch *patch = vqc_patch_create(r->graph);
+    size_t bytes = 0;
+
+    if (patch != NULL && vqc_patch_remove_constant(patch, layer->value, NULL) == VQC_OK) {
+        bytes = vqc_patch_removed_bytes(patch);
+    }
+    if (patch != NULL) {
+        vqc_patch_drop(patch);
+    }
+    return bytes;
+}
+
+static vqc_status keep(run *r, vqc_plan_layer *item, vqc_layer_report *out, const char *reason)
+{
+    item->may_code = false;
+    out->status = VQC_LAYER_KEPT;
+    out->codec = "keep";
+    out->pattern = "";
+    out->reason = vqc_arena_strdup(r->report->arena, reason);
+    out->after_bytes = out->before_bytes;
+    return out->reason == NULL ? vqc_fail_memory(r->error, strlen(reason)) : VQC_OK;
+}
+
+/* Codes the weights, and lets the reader drop their pages. */
+static vqc_status fit(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc_code *code)
+{
+    const vqc_decision *d = &item->decision;
+    const float *weights;
+    size_t elements;
+    vqc_status status =
+        vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, r->error);
+
+    if (status == VQC_OK) {
+        status = d->codec->fit(d, weights, r->model->arena, arena, code, r->error);
+    }
+    if (status == VQC_OK && r->model->discard != NULL) {
+        r->model->discard(r->model->release_context, item->layer->tensor->raw_data.data,
+                          item->layer->tensor->raw_data.len);
+    }
+    return status;
+}
+
+/* A dry run codes nothing, but must keep the layers that a real run would keep. */
+static vqc_status check_values(run *r, vqc_plan_layer *item, vqc_arena *arena)
+{
+    const float *weights;
+    size_t elements;
+    vqc_status status =
+        vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, r->error);
+
+    if (status == VQC_OK && item->decision.codec->check != NULL) {
+        status = item->decision.codec->check(&item->decision, weights, r->error);
+    }
+    return status;
+}
+
+/* The fused kernels measure the error but not the cosine: it is then not a number, not 0. */
+static vqc_metrics metrics_of(const vqc_error_sums *sums)
+{
+    vqc_metrics metrics = vqc_metrics_from_sums(sums);
+    if (sums->sum_dec2 == 0.0) {
+        metrics.cosine = (double)NAN;
+    }
+    return metrics;
+}
+
+static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc_layer_report *out)
+{
+    vqc_code code = {.decision = &item->decision};
+    vqc_patch *patch;
+    size_t added;
+    size_t removed;
+    vqc_status status = emit(r, item, &code, &patch);
+
+    if (status != VQC_OK) {
+        return status;
+    }
+    added = vqc_patch_added_bytes(patch);
+    removed = vqc_patch_removed_bytes(patch);
+    if (added >= removed) {
+        vqc_patch_drop(patch);
+        return keep(r, item, out,
+                    vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->before_bytes,
+                                     out->before_bytes + added - removed));
+    }
+    if (r->options->dry_run) {
+        status = check_values(r, item, arena);
+    } else {
+        vqc_patch_drop(patch);
+        status = fit(r, item, arena, &code);
+        if (status == VQC_OK) {
+            status = emit(r, item, &code, &patch);
+        }
+    }
+    if (status == VQC_ERR_MODEL) {
+        if (r->options->dry_run) {
+            vqc_patch_drop(patch);
+        }
+        return keep(r, item, out, r->error->message);
+    }
+    if (status == VQC_OK) {
+        status = vqc_patch_apply(patch, r->error);
+    }
+    out->status = VQC_LAYER_CODED;
+    out->codec = item->decision.codec->describe(&item->decision, r->report->arena);
+    out->pattern = vqc_form_name(item->decision.form);
+    out->reason = item->decision.reason;
+    out->after_bytes = out->before_bytes + added - removed;
+    if (!r->options->dry_run) {
+        out->metrics = metrics_of(&code.sums);
+        vqc_error_sums_add(&r->sums, &code.sums);
+    }
+    return status;
+}
+
+static vqc_status describe_layer(run *r, const vqc_plan_layer *item, vqc_layer_report *out)
+{
+    const vqc_layer *layer = item->layer;
+    vqc_arena *arena = r->report->arena;
+    int64_t *dims = vqc_arena_calloc(arena, layer->rank + 1, sizeof *dims);
+
+    if (dims == NULL) {
+        return vqc_fail_memory(r->error, layer->rank * sizeof *dims);
+    }
+    if (layer->rank > 0) {
+        memcpy(dims, layer->dims, layer->rank * sizeof *dims);
+    }
+    out->name = vqc_arena_strdup(arena, layer->value->name);
+    out->scope = vqc_arena_strdup(arena, layer->scope->path);
+    out->node = vqc_arena_strdup(arena, layer->node_name == NULL ? "" : layer->node_name);
+    out->op = vqc_arena_strdup(arena, layer->op == NULL ? "" : layer->op);
+    out->dtype = vqc_dtype_describe(layer->dtype)->name;
+    out->dims = dims;
+    out->rank = layer->rank;
+    out->elements = layer->elements;
+    out->use_count = layer->use_count;
+    out->before_bytes = constant_bytes(r, layer);
+    out->codec = out->pattern = out->reason = "";
+    if (out->name == NULL || out->scope == NULL || out->node == NULL || out->op == NULL) {
+        return vqc_fail_memory(r->error, 0);
+    }
+    return VQC_OK;
+}
+
+static void report_progress(const run *r, size_t done, size_t total)
+{
+    const vqc_run_options *options = r->options->run;
+    if (options->progress != NULL) {
+        options->progress(options->progress_context, "encode", done, total);
+    }
+}
+
+static vqc_status encode_layers(run *r)
+{
+    vqc_report *report = r->report;
+    size_t total = 0;
+    size_t done = 0;
+    vqc_status status = VQC_OK;
+
+    report->layers = vqc_arena_calloc(report->arena, r->plan.count + 1, sizeof *report->layers);
+    if (report->layers == NULL) {
+        return vqc_fail_memory(r->error, r->plan.count * sizeof *report->layers);
+    }
+    for (size_t i = 0; i < r->plan.count; i++) {
+        total += r->plan.layers[i].layer->elements;
+    }
+    for (size_t i = 0; i < r->plan.count && status == VQC_OK; i++) {
+        vqc_plan_layer *item = &r->plan.layers[i];
+        vqc_layer_report *out = &report->layers[i];
+        vqc_arena *arena = vqc_arena_create();
+        if (arena == NULL) {
+            return vqc_fail_memory(r->error, 0);
+        }
+        report_progress(r, done, total);
+        status = describe_layer(r, item, out);
+        if (status == VQC_OK) {
+            status =
+                item->may_code ? code_layer(r, item, arena, out) : keep(r, item, out, item->reason);
+        }
+        done += item->layer->elements;
+        report->layer_count = i + 1;
+        vqc_arena_destroy(&arena);
+    }
+    report_progress(r, done, total);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static vqc_status note_rules(run *r)
+{
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < r->recipe->rule_count && status == VQC_OK; i++) {
+        if (!r->plan.rule_hits[i]) {
+            status = vqc_report_note(
+                r->report, r->error, "%s:%d:%d: this rule matches no weight of the model",
+                r->recipe->path, r->recipe->rules[i].line, r->recipe->rules[i].column);
+        }
+    }
+    for (size_t i = 0; i < r->plan.count && status == VQC_OK; i++) {
+        const vqc_plan_layer *item = &r->plan.layers[i];
+        if (item->may_code && item->layer->overridable) {
+            status = vqc_report_note(
+                r->report, r->error,
+                "\"%s\" was also a graph input with this weight as its default: no longer an input",
+                item->layer->value->name);
+        }
+    }
+    return status;
+}
+
+vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
+                            const vqc_pipeline_options *options, vqc_report *report,
+                            vqc_error *error)
+{
+    vqc_error local;
+    run r = {
+        .model = model,
+        .recipe = recipe,
+        .options = options,
+        .report = report,
+        .error = error != NULL ? error : &local,
+    };
+    vqc_status status;
+
+#ifdef _OPENMP
+    if (options->run->threads > 0) {
+        omp_set_num_threads(options->run->threads);
+    }
+#endif
+    report->opset_before = vqc_model_opset(model->proto, "");
+    report->ir_before = model->proto->ir_version;
+    status = plan_and_raise(&r);
+    if (status == VQC_OK) {
+        status = encode_layers(&r);
+    }
+    if (status == VQC_OK) {
+        status = note_rules(&r);
+    }
+    report->opset_after = vqc_model_opset(model->proto, "");
+    report->ir_after = model->proto->ir_version;
+    report->metrics = metrics_of(&r.sums);
+    report->metrics.cosine = (double)NAN; /* adds up over layers only where each has it */
+    vqc_report_total(report);
+    vqc_graph_destroy(&r.graph);
+    vqc_arena_destroy(&r.arena);
+    return status;
+}

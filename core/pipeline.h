@@ -1,0 +1,23 @@
+/* The compressor: plan -> (raise opset) -> encode -> emit, over a model in memory. */
+#ifndef VQC_CORE_PIPELINE_H
+#define VQC_CORE_PIPELINE_H
+
+#include "core/model.h"
+#include "core/recipe.h"
+#include "core/vqc.h"
+
+typedef struct vqc_pipeline_options {
+    const vqc_run_options *run; /* threads, progress; not NULL */
+    bool dry_run;               /* sizes only: tensor payloads stay NULL in the model */
+    bool keep_opset;            /* never raise it */
+} vqc_pipeline_options;
+
+/*
+ * Compresses `model` in place by `recipe` and fills the layers, notes, versions and weight totals
+ * of `report` (whose arena must be there). Sizes of the files, gates and times are the caller's.
+ */
+vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
+                            const vqc_pipeline_options *options, vqc_report *report,
+                            vqc_error *error);
+
+#endif

@@ -1,0 +1,176 @@
+#include "core/plan.h"
+
+#include <string.h>
+
+#include "core/tensor.h"
+
+/* Whether this constant is part of the plan: a weight, or named by a rule. Scales of quantized
+ * operators never are. */
+static bool belongs(const vqc_layer *layer, bool named)
+{
+    return layer->role != VQC_ROLE_SCALE &&
+           (layer->role == VQC_ROLE_WEIGHT || (named && layer->elements > 0));
+}
+
+static const char *why_not(const vqc_layer *layer, const vqc_weight_spec *spec)
+{
+    if (layer->is_output) {
+        return "is an output of its graph";
+    }
+    if (strcmp(spec->codec, "keep") == 0) {
+        return "recipe says keep";
+    }
+    if (layer->elements < (size_t)spec->min_elements) {
+        return "fewer elements than min_elements";
+    }
+    return NULL;
+}
+
+typedef struct user_names {
+    const char **nodes;
+    const char **ops;
+    size_t count;
+} user_names;
+
+static bool collect_users(const vqc_layer *layer, vqc_arena *arena, user_names *users)
+{
+    users->nodes = vqc_arena_calloc(arena, layer->use_count + 1, sizeof *users->nodes);
+    users->ops = vqc_arena_calloc(arena, layer->use_count + 1, sizeof *users->ops);
+    users->count = 0;
+    if (users->nodes == NULL || users->ops == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < layer->use_count; i++) {
+        const Onnx__NodeProto *node = layer->uses[i].node;
+        if (node != NULL) {
+            users->nodes[users->count] = node->name == NULL ? "" : node->name;
+            users->ops[users->count] = vqc_node_op_name(node, arena);
+            if (users->ops[users->count++] == NULL) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+vqc_status vqc_plan_resolve(vqc_graph *graph, const vqc_recipe *recipe, vqc_arena *arena,
+                           vqc_plan *plan, vqc_error *error)
+{
+    vqc_layer *layers;
+    size_t count;
+    size_t weights = 0;
+    size_t index = 0;
+    vqc_status status = vqc_layers_find(graph, arena, &layers, &count, error);
+
+    memset(plan, 0, sizeof *plan);
+    if (status != VQC_OK) {
+        return status;
+    }
+    plan->layers = vqc_arena_calloc(arena, count + 1, sizeof *plan->layers);
+    plan->rule_hits = vqc_arena_calloc(arena, recipe->rule_count + 1, sizeof *plan->rule_hits);
+    if (plan->layers == NULL || plan->rule_hits == NULL) {
+        return vqc_fail_memory(error, count * sizeof *plan->layers);
+    }
+    for (size_t i = 0; i < count; i++) {
+        weights += layers[i].role == VQC_ROLE_WEIGHT ? 1 : 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        vqc_layer *layer = &layers[i];
+        bool is_weight = layer->role == VQC_ROLE_WEIGHT;
+        bool named = false;
+        user_names users;
+        vqc_plan_layer *item = &plan->layers[plan->count];
+        if (!collect_users(layer, arena, &users)) {
+            return vqc_fail_memory(error, layer->use_count * sizeof(char *));
+        }
+        vqc_match_subject subject = {
+            .tensor_name = layer->value->name,
+            .node_names = users.nodes,
+            .node_ops = users.ops,
+            .node_count = users.count,
+            .dims = layer->dims,
+            .rank = layer->rank,
+            .index = is_weight ? (int64_t)index : VQC_MATCH_NO_INDEX,
+            .count = (int64_t)weights,
+        };
+        index += is_weight ? 1 : 0;
+        item->spec = vqc_recipe_resolve(recipe, &subject, &named, plan->rule_hits);
+        if (!belongs(layer, named)) {
+            continue;
+        }
+        item->layer = layer;
+        item->reason = why_not(layer, &item->spec);
+        item->may_code = item->reason == NULL;
+        plan->count++;
+    }
+    return VQC_OK;
+}
+
+static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, int64_t max_opset,
+                                bool probe, int64_t *opset_wanted, vqc_error *error)
+{
+    const vqc_layer *layer = item->layer;
+    vqc_target target = {
+        .operators = recipe->operators,
+        .objective = recipe->objective,
+        .opset = layer->scope->opset,
+        .max_opset = max_opset > layer->scope->opset ? max_opset : layer->scope->opset,
+    };
+    vqc_decision *d = &item->decision;
+    vqc_arena *scratch = NULL;
+    const float *weights = NULL;
+    vqc_status status = VQC_OK;
+
+    memset(d, 0, sizeof *d);
+    d->layer = layer;
+    d->spec = item->spec;
+    d->codec = vqc_codec_find(item->spec.codec);
+    d->reason = "";
+    if (d->codec == NULL) {
+        return vqc_fail(error, VQC_ERR_INTERNAL, "codec \"%s\" is not in the table",
+                        item->spec.codec);
+    }
+    if (!probe && d->codec->reads_weights(layer, &d->spec)) {
+        size_t elements;
+        scratch = vqc_arena_create();
+        if (scratch == NULL) {
+            return vqc_fail_memory(error, 0);
+        }
+        status = vqc_tensor_borrow_f32(layer->tensor, scratch, &weights, &elements, error);
+    }
+    if (status == VQC_OK) {
+        d->codec->prepare(d, &target, weights, opset_wanted);
+    }
+    vqc_arena_destroy(&scratch);
+    return status;
+}
+
+vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t max_opset, bool probe,
+                            int64_t *opset_wanted, vqc_error *error)
+{
+    *opset_wanted = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        vqc_plan_layer *item = &plan->layers[i];
+        int64_t wanted = 0;
+        vqc_status status;
+        if (!item->may_code) {
+            continue;
+        }
+        status = prepare_layer(item, recipe, max_opset, probe, &wanted, error);
+        if (status == VQC_ERR_MODEL) { /* a payload that cannot be read: the layer stays */
+            item->may_code = false;
+            item->reason = "its data cannot be read";
+            continue;
+        }
+        if (status != VQC_OK) {
+            return status;
+        }
+        if (item->decision.form == VQC_FORM_KEEP) {
+            item->may_code = false;
+            item->reason = item->decision.reason;
+        } else if (wanted > item->layer->scope->opset && wanted > *opset_wanted) {
+            *opset_wanted = wanted;
+        }
+    }
+    return VQC_OK;
+}

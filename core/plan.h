@@ -1,0 +1,35 @@
+/* The plan: which layers a model has, and what the recipe makes of each. */
+#ifndef VQC_CORE_PLAN_H
+#define VQC_CORE_PLAN_H
+
+#include "core/codec/codec.h"
+#include "core/recipe.h"
+
+/* One line of the plan. */
+typedef struct vqc_plan_layer {
+    vqc_layer *layer;
+    vqc_weight_spec spec;
+    bool may_code; /* codable by role, size and recipe; else `reason` says why not */
+    const char *reason;
+    vqc_decision decision; /* valid after vqc_plan_prepare when may_code */
+} vqc_plan_layer;
+
+typedef struct vqc_plan {
+    vqc_plan_layer *layers; /* [count] the weights, and what else a recipe names */
+    size_t count;
+    bool *rule_hits; /* [recipe->rule_count] */
+} vqc_plan;
+
+/* Finds the layers and resolves the recipe for each. Everything lives in `arena`. */
+vqc_status vqc_plan_resolve(vqc_graph *graph, const vqc_recipe *recipe, vqc_arena *arena,
+                           vqc_plan *plan, vqc_error *error);
+
+/*
+ * Lets each layer's codec decide for its form. max_opset: how far the opset may be raised (0: not
+ * at all). Returns in *opset_wanted the highest opset that a decision asks for beyond the layer's
+ * own (0: none). The weights are read where a decision depends on them unless `probe`.
+ */
+vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t max_opset, bool probe,
+                            int64_t *opset_wanted, vqc_error *error);
+
+#endif
