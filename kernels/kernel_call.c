@@ -26,6 +26,35 @@ size_t vqc_kernel_kind_size(vqc_kernel_kind kind)
     return 0;
 }
 
+void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int width,
+                             size_t *in_bytes, size_t *out_bytes)
+{
+    const vqc_kernel_family f = info->family;
+    const size_t code_bytes = elements * vqc_kernel_kind_size(info->kind);
+    const size_t float_bytes = elements * sizeof(float);
+    const size_t packed_bytes = (elements * (size_t)width + 7) / 8;
+    *in_bytes = float_bytes;
+    *out_bytes = 0;
+    if ((f >= VQC_FAMILY_QUANTIZE && f <= VQC_FAMILY_QUANTIZE_ERROR_COLS) ||
+        f == VQC_FAMILY_FROM_F32) {
+        *out_bytes = code_bytes;
+    } else if ((f >= VQC_FAMILY_DEQUANTIZE && f <= VQC_FAMILY_DEQUANTIZE_COLS) ||
+               f == VQC_FAMILY_TO_F32) {
+        *in_bytes = code_bytes;
+        *out_bytes = float_bytes;
+    } else if (f == VQC_FAMILY_PACK || f == VQC_FAMILY_PACK_PLANE) {
+        *in_bytes = code_bytes;
+        *out_bytes = packed_bytes;
+    } else if (f == VQC_FAMILY_UNPACK || f == VQC_FAMILY_UNPACK_PLANE) {
+        *in_bytes = packed_bytes;
+        *out_bytes = code_bytes;
+    } else if (f == VQC_FAMILY_EXTRACT_PLANE) {
+        *in_bytes = *out_bytes = code_bytes;
+    } else if (f == VQC_FAMILY_PROBE_FMA) {
+        *in_bytes = 0;
+    }
+}
+
 static void call_stats(const vqc_kernels *k, size_t index, const vqc_kernel_args *a,
                        vqc_kernel_results *r)
 {

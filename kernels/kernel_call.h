@@ -106,4 +106,9 @@ void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_ar
 /* Size in bytes of one stored value of a kind. */
 size_t vqc_kernel_kind_size(vqc_kernel_kind kind);
 
+/* Bytes of args.in and args.out for a number of elements (those between strided rows included);
+ * width: that of the packed fields. 0 where a kernel has no such tensor. */
+void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int width,
+                             size_t *in_bytes, size_t *out_bytes);
+
 #endif

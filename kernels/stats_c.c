@@ -130,10 +130,14 @@ void vqc_f32_histogram__c(const float *x, size_t n, bool absolute, float lo, flo
 
 float vqc_probe_fma__c(size_t iterations)
 {
-    float acc[VQC_LANES * 12] = {0};
+    const volatile float zero = 0.0f; /* not known beforehand: nothing to fold */
+    const float z = zero;
+    float acc[VQC_LANES * 12];
+    for (size_t i = 0; i < VQC_LANES * 12; i++)
+        acc[i] = z;
     for (size_t k = 0; k < iterations; k++)
         for (size_t i = 0; i < VQC_LANES * 12; i++)
-            acc[i] = acc[i] * 0.5f + 0.0f;
+            acc[i] = acc[i] * 0.5f + z;
     float sum = 0.0f;
     for (size_t i = 0; i < VQC_LANES * 12; i++)
         sum += acc[i];

@@ -256,30 +256,6 @@ static bool is_quantize(vqc_kernel_family f)
     return f >= VQC_FAMILY_SSE && f <= VQC_FAMILY_QUANTIZE_ERROR_COLS;
 }
 
-/* Bytes of the main input and output for `elements` (strided) elements. */
-static void tensor_bytes(const vqc_kernel_info *info, size_t elements, int width, size_t *in,
-                         size_t *out)
-{
-    const size_t code = vqc_kernel_kind_size(info->kind);
-    const size_t packed = (elements * (size_t)width + 7) / 8;
-    *in = elements * sizeof(float);
-    *out = 0;
-    if (info->family >= VQC_FAMILY_QUANTIZE && info->family <= VQC_FAMILY_QUANTIZE_ERROR_COLS)
-        *out = elements * code;
-    if (is_dequantize(info->family) || info->family == VQC_FAMILY_TO_F32) {
-        *in = elements * code;
-        *out = elements * sizeof(float);
-    }
-    if (info->family == VQC_FAMILY_FROM_F32)
-        *out = elements * code;
-    if (info->family >= VQC_FAMILY_PACK && info->family <= VQC_FAMILY_UNPACK_PLANE) {
-        const bool unpack =
-            info->family == VQC_FAMILY_UNPACK || info->family == VQC_FAMILY_UNPACK_PLANE;
-        *in = unpack ? packed : elements;
-        *out = unpack || info->family == VQC_FAMILY_EXTRACT_PLANE ? elements : packed;
-    }
-}
-
 /* Range of codes and zero points, sometimes narrower than the code type. */
 static void draw_code_range(vqc_kernel_kind kind, vqc_kernel_args *a, array *zero_point)
 {
@@ -499,7 +475,7 @@ static void test_one(size_t index, const isa_table *isas, size_t isa_count, cons
     inputs n = {.args = {.rows = rows, .cols = t->cols, .in_stride = stride, .out_stride = stride}};
     draw_scalars(info, &n.args);
     size_t in_bytes;
-    tensor_bytes(info, elements, n.args.width, &in_bytes, &n.size_bytes[0]);
+    vqc_kernel_tensor_bytes(info, elements, n.args.width, &in_bytes, &n.size_bytes[0]);
     n.in = place(IN, in_bytes, 1, where);
     n.in2 = place(IN2, in_bytes, 1, where);
     n.scale = place(SCALE, params * sizeof(float), 4, where);

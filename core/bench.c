@@ -1,0 +1,280 @@
+#include "core/bench.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/cpu.h"
+#include "core/memory.h"
+#include "core/recipe.h"
+#include "kernels/kernel_call.h"
+
+enum {
+    CACHE_BYTES = 128 << 10,  /* read and written; fits the second-level cache of current cores */
+    LARGE_BYTES = 64 << 20,   /* of the larger tensor; beyond most last-level caches */
+    BUFFER_BYTES = 128 << 20, /* one tensor: f32 to f64 writes twice what it reads */
+    COLS = 512,               /* shape of the _rows and _cols kernels */
+    PARAMS = LARGE_BYTES / COLS,
+    BINS = 2048,
+    WIDTH = 4, /* bits of packed fields */
+    REPEATS = 5
+};
+
+/* Float operations per element of quantize_sse: multiply, two clamps, round, multiply, subtract,
+ * multiply, add. */
+#define SSE_FLOPS 8.0
+
+typedef struct buffers {
+    uint8_t *in, *out;                    /* [BUFFER_BYTES] */
+    uint8_t *in2;                         /* [LARGE_BYTES] */
+    float *scale, *inv_scale, *min, *max; /* [PARAMS] */
+    int32_t *zero_point;
+    double *sse;
+    uint64_t *counts; /* [BINS] */
+} buffers;
+
+static double now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static bool allocate(vqc_arena *arena, buffers *b)
+{
+    b->in = vqc_arena_alloc(arena, BUFFER_BYTES);
+    b->out = vqc_arena_alloc(arena, BUFFER_BYTES);
+    b->in2 = vqc_arena_alloc(arena, LARGE_BYTES);
+    b->scale = vqc_arena_calloc(arena, PARAMS, sizeof *b->scale);
+    b->inv_scale = vqc_arena_calloc(arena, PARAMS, sizeof *b->inv_scale);
+    b->min = vqc_arena_calloc(arena, PARAMS, sizeof *b->min);
+    b->max = vqc_arena_calloc(arena, PARAMS, sizeof *b->max);
+    b->zero_point = vqc_arena_calloc(arena, PARAMS, sizeof *b->zero_point);
+    b->sse = vqc_arena_calloc(arena, PARAMS, sizeof *b->sse);
+    b->counts = vqc_arena_calloc(arena, BINS, sizeof *b->counts);
+    return b->in != NULL && b->out != NULL && b->in2 != NULL && b->scale != NULL &&
+           b->inv_scale != NULL && b->min != NULL && b->max != NULL && b->zero_point != NULL &&
+           b->sse != NULL && b->counts != NULL;
+}
+
+/* Uniform floats in -1 .. 1 (as doubles where the kernel reads those), or random codes. */
+static void fill(const buffers *b, const vqc_kernel_info *info)
+{
+    uint64_t state = 1;
+    const bool doubles = info->family == VQC_FAMILY_TO_F32 && info->kind == VQC_KIND_F64;
+    const bool codes =
+        !doubles && info->family >= VQC_FAMILY_DEQUANTIZE && info->family != VQC_FAMILY_FROM_F32;
+    for (size_t i = 0; i < LARGE_BYTES / 8; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const float pair[2] = {(float)(int32_t)(state >> 32) * 0x1p-31f,
+                               (float)(int32_t)(state >> 16) * 0x1p-31f};
+        const double value = (double)pair[0];
+        if (codes)
+            memcpy(b->in + i * 8, &(uint64_t){state ^ state >> 29}, 8);
+        else
+            memcpy(b->in + i * 8, doubles ? (const void *)&value : (const void *)pair, 8);
+    }
+    memcpy(b->in2, b->in, LARGE_BYTES);
+    memset(b->out, 0, BUFFER_BYTES);
+    for (size_t i = 0; i < PARAMS; i++) {
+        b->scale[i] = 1.0f / 127.0f;
+        b->inv_scale[i] = 127.0f;
+        b->zero_point[i] = info->kind == VQC_KIND_U8 || info->kind == VQC_KIND_U16 ? 128 : 0;
+    }
+}
+
+/* Codes of every type are 8-bit wide; the shape does not depend on it. */
+static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
+{
+    const vqc_kernel_family f = info->family;
+    const bool is_2d = f == VQC_FAMILY_MINMAX_ROWS || f == VQC_FAMILY_MINMAX_COLS ||
+                       f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS ||
+                       f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
+                       f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
+                       f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS;
+    const bool is_unsigned = info->kind == VQC_KIND_U8 || info->kind == VQC_KIND_U16;
+    const size_t cols = is_2d ? COLS : elements;
+    return (vqc_kernel_args){.rows = elements / cols,
+                             .cols = cols,
+                             .in_stride = cols,
+                             .out_stride = cols,
+                             .in = b->in,
+                             .in2 = b->in2,
+                             .out = b->out,
+                             .scale = b->scale,
+                             .inv_scale = b->inv_scale,
+                             .zero_point = is_2d && !is_unsigned ? NULL : b->zero_point,
+                             .lo = is_unsigned ? 0 : -128,
+                             .hi = is_unsigned ? 255 : 127,
+                             .width = WIDTH,
+                             .absolute = true,
+                             .inv_bin_width = (float)BINS,
+                             .bins = BINS,
+                             .counts = b->counts,
+                             .min = b->min,
+                             .max = b->max,
+                             .sse = b->sse,
+                             .iterations = elements};
+}
+
+/* Seconds are noisy, the shortest of a few is not: time of one call, of `calls` in a row. */
+static double time_kernel(const vqc_kernels *table, size_t index, const vqc_kernel_args *a,
+                          size_t calls)
+{
+    vqc_kernel_results results;
+    memset(&results, 0, sizeof results);
+    const double start = now_ns();
+    for (size_t i = 0; i < calls; i++)
+        vqc_kernel_call(table, index, a, &results);
+    return (now_ns() - start) / (double)calls;
+}
+
+static double time_memcpy(const buffers *b, size_t size_bytes, size_t calls)
+{
+    void *(*volatile copy)(void *, const void *, size_t) = memcpy; /* must not be left out */
+    const double start = now_ns();
+    for (size_t i = 0; i < calls; i++)
+        copy(b->out, b->in, size_bytes);
+    return (now_ns() - start) / (double)calls;
+}
+
+static double smaller(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+/* How often to call in a row so that one measurement takes about a millisecond. */
+static size_t calls_for(double call_ns)
+{
+    const double calls = 1e6 / (call_ns + 1.0);
+    return calls < 1.0 ? 1 : (size_t)calls + 1;
+}
+
+static size_t bytes_per_call(const vqc_kernel_info *info, size_t elements, size_t *in, size_t *out)
+{
+    vqc_kernel_tensor_bytes(info, elements, WIDTH, in, out);
+    size_t bytes = *in + *out;
+    if (info->family == VQC_FAMILY_ERROR)
+        bytes += *in; /* the second input */
+    if (info->family == VQC_FAMILY_UNPACK_PLANE)
+        bytes += *out; /* read as well */
+    return bytes;
+}
+
+/* Elements per call: a multiple of COLS that fills the working set. */
+static size_t elements_for(const vqc_kernel_info *info, bool in_cache)
+{
+    size_t in, out;
+    const size_t bytes = bytes_per_call(info, COLS, &in, &out);
+    if (bytes == 0)
+        return 100000; /* the probe: iterations */
+    const size_t blocks =
+        in_cache ? CACHE_BYTES / bytes : (size_t)LARGE_BYTES / (in > out ? in : out);
+    const size_t most = (size_t)LARGE_BYTES / in;
+    return (blocks < most ? blocks : most) * COLS;
+}
+
+static double peak_gflops(const vqc_kernels *table)
+{
+    const vqc_kernel_args a = {.iterations = 20000};
+    double best = time_kernel(table, VQC_INDEX_probe_fma, &a, 1);
+    for (int i = 0; i < 2 * REPEATS; i++)
+        best = smaller(best, time_kernel(table, VQC_INDEX_probe_fma, &a, 1));
+    return (double)a.iterations * VQC_PROBE_FMA_FLOPS / best;
+}
+
+/* One kernel and working set on the wanted ISAs; kernel, C and memcpy take turns, so that all see
+ * the same machine. */
+static void bench_kernel(const vqc_bench_options *options, const buffers *b, size_t index,
+                         bool in_cache, const bool wanted[VQC_ISA_COUNT],
+                         const double peaks[VQC_ISA_COUNT])
+{
+    const vqc_kernel_info *info = &vqc_kernel_infos[index];
+    const bool compute = info->family == VQC_FAMILY_PROBE_FMA;
+    const size_t elements = elements_for(info, in_cache);
+    const vqc_kernel_args a = arguments(b, info, elements);
+    size_t in, out;
+    const size_t bytes = bytes_per_call(info, elements, &in, &out);
+    double best[VQC_ISA_COUNT], best_copy = time_memcpy(b, bytes / 2, 1);
+    for (int isa = 0; isa < VQC_ISA_COUNT; isa++)
+        if (wanted[isa] || isa == VQC_ISA_C)
+            best[isa] = time_kernel(vqc_kernels_table((vqc_isa)isa), index, &a, 1);
+    for (int repeat = 0; repeat < REPEATS; repeat++) {
+        for (int isa = 0; isa < VQC_ISA_COUNT; isa++)
+            if (wanted[isa] || isa == VQC_ISA_C)
+                best[isa] = smaller(best[isa], time_kernel(vqc_kernels_table((vqc_isa)isa), index,
+                                                           &a, calls_for(best[isa])));
+        best_copy = smaller(best_copy, time_memcpy(b, bytes / 2, calls_for(best_copy)));
+    }
+    for (int isa = 0; isa < VQC_ISA_COUNT; isa++) {
+        if (!wanted[isa])
+            continue;
+        vqc_bench_result r = {.kernel = info->name,
+                              .cpu = vqc_isa_name((vqc_isa)isa),
+                              .in_cache = in_cache,
+                              .elements = elements,
+                              .working_bytes = bytes,
+                              .ns_per_element = best[isa] / (double)elements,
+                              .speed_over_c = best[VQC_ISA_C] / best[isa]};
+        const double flops = compute ? VQC_PROBE_FMA_FLOPS
+                             : info->family >= VQC_FAMILY_SSE && info->family <= VQC_FAMILY_SSE_COLS
+                                 ? SSE_FLOPS
+                                 : 0.0;
+        r.gflops = flops * (double)elements / best[isa];
+        r.peak_gflops = flops > 0.0 ? peaks[isa] : 0.0;
+        r.gb_per_s = (double)bytes / best[isa];
+        r.memcpy_gb_per_s = bytes > 0 ? (double)(bytes / 2 * 2) / best_copy : 0.0;
+        options->result(options->context, &r);
+    }
+}
+
+/* Which ISAs to show; C is measured in any case. */
+static vqc_status choose_isas(const char *cpu, bool wanted[VQC_ISA_COUNT], vqc_error *error)
+{
+    if (cpu != NULL && strcmp(cpu, "all") != 0) {
+        const vqc_status status = vqc_cpu_select(cpu, error);
+        if (status != VQC_OK)
+            return status;
+    }
+    for (int isa = 0; isa < VQC_ISA_COUNT; isa++)
+        wanted[isa] = cpu != NULL && strcmp(cpu, "all") == 0
+                          ? vqc_kernels_table((vqc_isa)isa) != NULL
+                          : (vqc_isa)isa == vqc_kernels_isa();
+    return VQC_OK;
+}
+
+vqc_status vqc_bench_run(const vqc_bench_options *options, vqc_error *error)
+{
+    const char *glob = options->kernel_glob != NULL ? options->kernel_glob : "*";
+    bool wanted[VQC_ISA_COUNT];
+    double peaks[VQC_ISA_COUNT] = {0};
+    size_t matches = 0;
+    for (size_t i = 0; i < VQC_KERNEL_COUNT; i++)
+        matches += vqc_glob_test(glob, vqc_kernel_infos[i].name);
+    if (matches == 0)
+        return vqc_fail(error, VQC_ERR_USAGE, "--kernel: no kernel matches \"%s\"", glob);
+    vqc_status status = choose_isas(options->cpu, wanted, error);
+    if (status != VQC_OK)
+        return status;
+    buffers b;
+    vqc_arena *arena = vqc_arena_create();
+    if (arena == NULL || !allocate(arena, &b)) {
+        status = vqc_fail_memory(error, (size_t)2 * BUFFER_BYTES + LARGE_BYTES);
+        goto done;
+    }
+    for (int isa = 0; isa < VQC_ISA_COUNT; isa++)
+        if (wanted[isa])
+            peaks[isa] = peak_gflops(vqc_kernels_table((vqc_isa)isa));
+    for (size_t i = 0; i < VQC_KERNEL_COUNT; i++) {
+        if (!vqc_glob_test(glob, vqc_kernel_infos[i].name))
+            continue;
+        fill(&b, &vqc_kernel_infos[i]);
+        bench_kernel(options, &b, i, true, wanted, peaks);
+        if (vqc_kernel_infos[i].family != VQC_FAMILY_PROBE_FMA)
+            bench_kernel(options, &b, i, false, wanted, peaks);
+    }
+done:
+    vqc_arena_destroy(&arena);
+    return status;
+}
