@@ -223,7 +223,8 @@ int vqc_cmd_compress(int argc, char **argv)
         .show = {.term = vqc_term_stdout(),
                  .sort = recipe->report.sort,
                  .top = (size_t)recipe->report.top,
-                 .all = args.verbose},
+                 .all = args.verbose,
+                 .set_count = args.set_count},
     };
     vqc_job *jobs = vqc_cli_check(vqc_arena_calloc(arena, args.model_count, sizeof *jobs));
     code = (int)vqc_compress_plan(arena, &args, recipe, run.report_path, jobs, &error);

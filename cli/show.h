@@ -15,6 +15,7 @@ typedef struct vqc_show_options {
     vqc_report_sort sort; /* order of the layer table */
     size_t top;           /* layers shown; 0: a short table of the largest */
     bool all;             /* every layer and every reason, whatever top says */
+    size_t set_count;     /* changes to the recipe by --set */
 } vqc_show_options;
 
 /* The layers in the order asked for; `count` of them stand first.
@@ -26,6 +27,10 @@ const vqc_layer_report **vqc_show_order(vqc_arena *arena, const vqc_layer_report
 
 /* Cleaned name of a layer with its scope and, for tied weights, how often it is used. */
 char *vqc_show_layer_name(vqc_arena *arena, const vqc_layer_report *layer);
+
+/* "SQNR 41.2 dB, MSE 1e-06, largest error 0.00123, cosine 0.999960" of all weights together; what
+ * is not known is left out. */
+char *vqc_show_metrics(vqc_arena *arena, const vqc_metrics *metrics);
 
 /* "  label       text": one line of a report's head. */
 void vqc_show_field(FILE *stream, const char *label, const char *text);

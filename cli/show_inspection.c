@@ -40,13 +40,7 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_inspection *mode
                                    vqc_text_percent(arena, model->size.total_bytes,
                                                     model->ref_size.total_bytes)));
     if (model->metrics.count > 0)
-        vqc_show_field(stream, "weight error",
-                       vqc_text_printf(arena, "SQNR %s%s, MSE %s, largest error %s, cosine %.6f",
-                                       vqc_text_db(arena, model->metrics.sqnr_db),
-                                       isfinite(model->metrics.sqnr_db) ? " dB" : "",
-                                       vqc_text_real(arena, model->metrics.mse),
-                                       vqc_text_real(arena, model->metrics.max_abs_error),
-                                       model->metrics.cosine));
+        vqc_show_field(stream, "weight error", vqc_show_metrics(arena, &model->metrics));
 }
 
 static void add_group(vqc_table *table, vqc_arena *arena, vqc_style style, const char *key,
@@ -150,7 +144,9 @@ static void add_ref(vqc_table *table, vqc_arena *arena, const vqc_layer_report *
         vqc_text_db(arena, measured ? layer->metrics.sqnr_db : NAN),
         vqc_text_real(arena, measured ? layer->metrics.mse : NAN),
         vqc_text_real(arena, measured ? layer->metrics.max_abs_error : NAN),
-        measured ? vqc_text_printf(arena, "%.6f", layer->metrics.cosine) : "-",
+        measured && isfinite(layer->metrics.cosine)
+            ? vqc_text_printf(arena, "%.6f", layer->metrics.cosine)
+            : "-",
     };
     vqc_table_add(table, missing ? VQC_STYLE_BAD : VQC_STYLE_NONE, cells);
 }

@@ -89,6 +89,17 @@ void vqc_show_field(FILE *stream, const char *label, const char *text)
     fprintf(stream, "  %-13s %s\n", label, text);
 }
 
+char *vqc_show_metrics(vqc_arena *arena, const vqc_metrics *metrics)
+{
+    char *text = vqc_text_printf(
+        arena, "SQNR %s%s, MSE %s, largest error %s", vqc_text_db(arena, metrics->sqnr_db),
+        isfinite(metrics->sqnr_db) ? " dB" : "", vqc_text_real(arena, metrics->mse),
+        vqc_text_real(arena, metrics->max_abs_error));
+    if (isfinite(metrics->cosine))
+        text = vqc_text_printf(arena, "%s, cosine %.6f", text, metrics->cosine);
+    return text;
+}
+
 /* ---- head ---- */
 
 /* "40 as int8 channel (DequantizeLinear), 4 kept" */
@@ -184,25 +195,24 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_report *report, 
 {
     const vqc_term *term = &options->term;
     const char *target = report->dry_run        ? "(dry run: nothing is written)"
-                         : report->file_removed ? "(removed: a gate was missed)"
+                         : report->file_removed ? "(not written: a gate was missed)"
                                                 : report->output;
     fprintf(stream, "%s%s -> %s%s\n", vqc_term_begin(term, VQC_STYLE_BOLD),
             vqc_text_clean(arena, report->input), vqc_text_clean(arena, target),
             vqc_term_end(term, VQC_STYLE_BOLD));
     show_sizes(stream, arena, report);
-    vqc_show_field(stream, "recipe", vqc_text_clean(arena, report->recipe));
+    char *recipe = vqc_text_clean(arena, report->recipe);
+    if (options->set_count > 0)
+        recipe = vqc_text_printf(arena, "%s with %zu change%s by --set", recipe, options->set_count,
+                                 options->set_count == 1 ? "" : "s");
+    vqc_show_field(stream, "recipe", recipe);
     if (report->unchanged)
         vqc_show_field(stream, "result",
                        report->dry_run ? "nothing to gain: the output would be a copy of the input"
                                        : "nothing to gain: the output is a copy of the input");
     show_weights(stream, arena, report);
     if (report->metrics.count > 0)
-        vqc_show_field(stream, "weight error",
-                       vqc_text_printf(arena, "SQNR %s%s, largest error %s, cosine %.6f",
-                                       vqc_text_db(arena, report->metrics.sqnr_db),
-                                       isfinite(report->metrics.sqnr_db) ? " dB" : "",
-                                       vqc_text_real(arena, report->metrics.max_abs_error),
-                                       report->metrics.cosine));
+        vqc_show_field(stream, "weight error", vqc_show_metrics(arena, &report->metrics));
     char *ir = report->ir_before == report->ir_after
                    ? vqc_text_printf(arena, "IR %" PRId64, report->ir_after)
                    : vqc_text_printf(arena, "IR %" PRId64 " -> %" PRId64, report->ir_before,

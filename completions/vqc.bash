@@ -37,7 +37,8 @@ _vqc() {
     compress:-c | compress:--config) _vqc_files .yaml .yml ;;
     compress:-o | compress:--output) _vqc_files .onnx ;;
     compress:--report) _vqc_files .json ;;
-    compress:--cpu | bench:--cpu) _vqc_words 'c avx2 avx512 neon' ;;
+    compress:--cpu) _vqc_words 'c avx2 avx512 neon' ;;
+    bench:--cpu) _vqc_words 'c avx2 avx512 neon all' ;;
     compress:-j | compress:--jobs) _vqc_words "$(seq "$(nproc 2>/dev/null || echo 4)")" ;;
     compress:--set)
         compopt -o nospace 2>/dev/null
@@ -64,7 +65,7 @@ _vqc() {
         *) _vqc_files .onnx ;;
         esac
         ;;
-    bench:*) _vqc_words '--kernel --cpu --help' ;;
+    bench:*) _vqc_words '--kernel --cpu --json --help -h' ;;
     esac
 }
 
