@@ -21,6 +21,14 @@ ONNX_INCLUDE ?= /usr/include
 OPENMP ?= -fopenmp
 SAN ?=
 LDFLAGS ?=
+# V=1 shows the commands in full.
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-5s %s\n'
+endif
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -fPIC -ffp-contract=off -fvisibility=default $(OPENMP) $(WARN) \
 	-I. -isystem $(B)/gen $(PKG_CFLAGS) -DVQC_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN)
@@ -55,37 +63,45 @@ FORCE:
 
 $(B)/gen/onnx/onnx.pb-c.h $(B)/gen/onnx/onnx.pb-c.c &: $(ONNX_INCLUDE)/onnx/onnx.proto
 	@mkdir -p $(B)/gen
-	protoc-c -I$(ONNX_INCLUDE) --c_out=$(B)/gen $<
+	$(say) GEN $(B)/gen/onnx/onnx.pb-c.h
+	$(Q)protoc-c -I$(ONNX_INCLUDE) --c_out=$(B)/gen $<
 
 $(B)/obj/gen/onnx.pb-c.o: $(B)/gen/onnx/onnx.pb-c.c $(B)/gen/onnx/onnx.pb-c.h $(B)/flags.txt
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -fPIC -O2 -g $(SAN) -I$(B)/gen $(PKG_CFLAGS) -c $< -o $@
+	$(say) CC $@
+	$(Q)$(CC) -std=c17 -fPIC -O2 -g $(SAN) -I$(B)/gen $(PKG_CFLAGS) -c $< -o $@
 
 $(B)/obj/%_avx2.o: EXTRA := -mavx2 -mfma -mf16c -mbmi2
 $(B)/obj/%_avx512.o: EXTRA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
 $(B)/obj/%.o: %.c $(B)/gen/onnx/onnx.pb-c.h $(B)/flags.txt
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(EXTRA) -MMD -MP -c $< -o $@
+	$(say) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA) -MMD -MP -c $< -o $@
 
 $(B)/libvqc.a: $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(say) AR $@
+	$(Q)ar rcs $@ $^
 $(B)/vqc: $(CLI_OBJ) $(B)/libvqc.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/unit-tests: $(UNIT_OBJ) $(B)/libvqc.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LIBS)
 
 # The shared library exports what the public header declares and nothing else.
 $(B)/libvqc.map: core/vqc.h
 	@mkdir -p $(@D)
-	{ echo '{ global:'; sed -nE 's/^[a-z].*[ *](vqc_[a-z0-9_]+)\(.*/\1;/p' $< | sort -u; \
+	$(say) GEN $@
+	$(Q){ echo '{ global:'; sed -nE 's/^[a-z].*[ *](vqc_[a-z0-9_]+)\(.*/\1;/p' $< | sort -u; \
 		echo 'local: *; };'; } > $@
 $(B)/libvqc.so.$(VERSION): $(LIB_OBJ) $(B)/libvqc.map
-	$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-soname,libvqc.so.$(SOVERSION) \
+	$(say) LINK $@
+	$(Q)$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-soname,libvqc.so.$(SOVERSION) \
 		-Wl,--version-script=$(B)/libvqc.map -o $@ $(LIB_OBJ) $(LIBS)
 $(B)/libvqc.so: $(B)/libvqc.so.$(VERSION)
-	ln -sf libvqc.so.$(VERSION) $(B)/libvqc.so.$(SOVERSION)
-	ln -sf libvqc.so.$(SOVERSION) $@
+	@ln -sf libvqc.so.$(VERSION) $(B)/libvqc.so.$(SOVERSION)
+	@ln -sf libvqc.so.$(SOVERSION) $@
 
 clean: ## removes what was built (the Python environment stays)
 	rm -rf $(filter-out $(VENV) $(B)/venv,$(wildcard $(B)/*))

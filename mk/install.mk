@@ -31,6 +31,6 @@ uninstall: ## removes what install put there
 	rm -rf $(datadir)/vqc
 
 install-check: all ## installs into a folder, builds a program against it with pkg-config and runs it
-	+MAKE='$(MAKE)' B=$(B) CC=$(CC) tests/install/run.sh
+	+@MAKE='$(MAKE)' B=$(B) CC=$(CC) tests/install/run.sh
 
 .PHONY: install uninstall install-check

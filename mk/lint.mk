@@ -4,10 +4,10 @@ SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' '.ci
 
 ##@ Style
 lint: ## formatting, include rules, file lengths, shell scripts, manual page
-	tools/lint.sh
+	@tools/lint.sh
 
 lint-light: ## the part of lint that takes a second
-	tools/lint.sh --light
+	@tools/lint.sh --light
 
 tidy: $(B)/gen/onnx/onnx.pb-c.h ## clang-tidy (advice, not part of lint)
 	clang-tidy --quiet $(LIB_SRC) $(CLI_SRC) -- $(filter-out $(SAN),$(ALL_CFLAGS))

@@ -6,8 +6,8 @@ RUN_ALL = VQC=$(B)/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/run_all.sh
 
 ##@ Test
 test: ## installs what the tests need and runs them all
-	VENV=$(VENV) tools/setup.sh build test python
-	+@$(MAKE) --no-print-directory test-run
+	@VENV=$(VENV) tools/setup.sh build test python
+	+@$(MAKE) --no-print-directory $(JOBS) test-run
 
 test-run: $(B)/vqc $(B)/libvqc.so
 	+@$(RUN_ALL) $(TEST_RUNNERS)
@@ -16,40 +16,42 @@ check: $(B)/vqc ## the fast part of the tests, under a minute
 	+@$(RUN_ALL) $(CHECK_RUNNERS)
 
 unit: $(B)/unit-tests ## unit tests
-	$(B)/unit-tests
+	@$(B)/unit-tests
 
 cli: $(B)/vqc ## command line tests: expected stdout, stderr and exit codes
-	tests/cli/run.sh $(B)/vqc
+	@tests/cli/run.sh $(B)/vqc
 
 conformance: $(B)/vqc ## ONNX's own backend node tests through vqc
-	$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance
+	@$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance
 
 zoo: $(B)/vqc ## every zoo model x every recipe against ONNX Runtime
-	$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo
+	@$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo
 
 golden: $(B)/vqc ## writes tests/golden/results.csv and tests/conformance/outcomes.csv anew
-	$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo --write-golden
-	$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance --write-outcomes
+	@$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo --write-golden
+	@$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance --write-outcomes
 
 faults: $(B)/vqc $(B)/failalloc.so ## failing allocations, full disks, cut files, interrupts
-	$(PYTHON_VENV) tests/faults/run.py --vqc $(B)/vqc --failalloc $(B)/failalloc.so
+	@$(PYTHON_VENV) tests/faults/run.py --vqc $(B)/vqc --failalloc $(B)/failalloc.so
 $(B)/failalloc.so: tests/faults/failalloc.c
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
+	$(say) LINK $@
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
 
 example-same: example-check ## the shipped example is what its program makes
 	@echo "1 passed, 0 failed"
 
 oracles: $(B)/libvqc.a $(B)/opset_tool ## single parts against NumPy, onnx and ONNX Runtime
-	+B=$(B) VENV=$(VENV) CC=$(CC) MAKE='$(MAKE)' tests/oracle/run_tests.sh
+	+@B=$(B) VENV=$(VENV) CC=$(CC) MAKE='$(MAKE)' tests/oracle/run_tests.sh
 $(B)/%_tool: $(B)/obj/tests/oracle/%_tool.o $(B)/libvqc.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 self-test: all $(B)/unit-tests $(B)/test_kernels $(B)/failalloc.so $(FUZZ_NAMES:%=$(B)/replay/%) ## a deliberately failing case for each runner, run inverted
 	+@VQC=$(abspath $(B))/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/self_test.sh
 
 bench: $(B)/vqc ## kernel speeds, then time and memory for a 1 GiB model beside cp and ONNX Runtime's tools
 	$(B)/vqc bench
-	$(PYTHON_VENV) tests/bench/large_model.py --vqc $(B)/vqc --work $(B)/bench
+	@$(PYTHON_VENV) tests/bench/large_model.py --vqc $(B)/vqc --work $(B)/bench
 
 .PHONY: test test-run check unit cli conformance zoo golden faults example-same oracles self-test bench

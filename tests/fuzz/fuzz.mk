@@ -4,11 +4,12 @@ FUZZ_SECONDS ?= 30
 
 ##@ Fuzzing
 fuzz-replay: $(FUZZ_NAMES:%=$(B)/replay/%) ## runs every committed input through its fuzz target
-	B=$(B) tests/fuzz/replay.sh
+	@B=$(B) tests/fuzz/replay.sh
 
 $(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay_main.o $(B)/libvqc.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 fuzz: ## libFuzzer with address and undefined behaviour sanitizers, FUZZ_SECONDS for each target
 	+@$(MAKE) --no-print-directory B=build/fuzz CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
@@ -24,7 +25,8 @@ fuzz-run: $(FUZZ_NAMES:%=$(B)/fuzz_%)
 	done
 
 $(B)/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libvqc.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 .PHONY: fuzz fuzz-replay fuzz-run
 .SECONDARY: $(FUZZ_NAMES:%=$(B)/obj/tests/fuzz/fuzz_%.o) $(B)/obj/tests/fuzz/replay_main.o
