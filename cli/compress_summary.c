@@ -2,13 +2,14 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/compress.h"
 #include "cli/table.h"
 #include "cli/text.h"
 
 static const vqc_column columns[] = {
-    {"model", false, 16, 0}, {"before", true, 0, 0},  {"after", true, 0, 0},
+    {"model", false, 24, 0}, {"before", true, 0, 0},  {"after", true, 0, 0},
     {"size", true, 0, 3},    {"bits/w", true, 0, 2},  {"SQNR dB", true, 0, 0},
     {"time", true, 0, 1},    {"result", false, 0, 0},
 };
@@ -66,9 +67,10 @@ void vqc_compress_show_summary(const vqc_job *jobs, size_t count, bool dry_run)
     uint64_t elements = 0, time_ns = 0;
     double sum_ref2 = 0, sum_err2 = 0;
     bool measured = false;
+    bool base_only = base_names_suffice(jobs, count);
     for (size_t i = 0; i < count; i++) {
         const vqc_job *job = &jobs[i];
-        add_job(table, arena, job);
+        add_job(table, arena, job, base_only);
         done += job->done;
         missed += job->done && job->status == VQC_ERR_GATE;
         notes += job->note_count;

@@ -1,6 +1,7 @@
 #include "cli/table.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/text.h"
@@ -24,6 +25,7 @@ struct vqc_table {
 typedef struct layout {
     size_t widths[COLUMNS_MAX]; /* 0: left out */
     size_t natural[COLUMNS_MAX];
+    size_t quarters[COLUMNS_MAX]; /* share of the start in a cut cell */
 } layout;
 
 vqc_table *vqc_table_create(vqc_arena *arena, const vqc_column *columns, size_t count)
@@ -124,6 +126,47 @@ static void lay_out(const vqc_table *table, size_t width, layout *sizes)
     }
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* How many different texts a column shows when its cells are cut with this share for their start.
+ */
+static size_t count_distinct(const vqc_table *table, size_t column, size_t width, size_t quarters)
+{
+    vqc_arena *arena = vqc_cli_arena();
+    char **texts = vqc_cli_check(vqc_arena_calloc(arena, table->row_count, sizeof *texts));
+    size_t count = 0;
+    for (size_t r = 0; r < table->row_count; r++)
+        if (table->rows[r].cells != NULL)
+            texts[count++] = vqc_text_cut(arena, table->rows[r].cells[column], width, quarters);
+    qsort(texts, count, sizeof *texts, compare_texts);
+    size_t distinct = count > 0;
+    for (size_t i = 1; i < count; i++)
+        distinct += strcmp(texts[i - 1], texts[i]) != 0;
+    vqc_arena_destroy(&arena);
+    return distinct;
+}
+
+/* Cuts cells where it leaves the most of them apart: layers often share both ends of their names.
+ */
+static void choose_cuts(const vqc_table *table, layout *sizes)
+{
+    static const size_t shares[] = {2, 1, 3, 0, 4};
+    for (size_t i = 0; i < table->count; i++) {
+        sizes->quarters[i] = shares[0];
+        size_t best = 0;
+        for (size_t s = 0; s < 5 && sizes->widths[i] < sizes->natural[i]; s++) {
+            size_t distinct = count_distinct(table, i, sizes->widths[i], shares[s]);
+            if (distinct > best) {
+                best = distinct;
+                sizes->quarters[i] = shares[s];
+            }
+        }
+    }
+}
+
 static void print_cells(const vqc_table *table, const layout *sizes, const char *const *cells,
                         FILE *stream)
 {
@@ -132,7 +175,7 @@ static void print_cells(const vqc_table *table, const layout *sizes, const char 
         size_t width = sizes->widths[i];
         if (width == 0)
             continue;
-        const char *cell = vqc_text_fit(table->arena, cells[i], width);
+        const char *cell = vqc_text_cut(table->arena, cells[i], width, sizes->quarters[i]);
         size_t padding = width - vqc_text_width(cell);
         if (table->columns[i].right)
             pending += padding;
@@ -152,6 +195,7 @@ void vqc_table_print(const vqc_table *table, FILE *stream, const vqc_term *term)
 {
     layout sizes;
     lay_out(table, term->width, &sizes);
+    choose_cuts(table, &sizes);
     const char *titles[COLUMNS_MAX];
     for (size_t i = 0; i < table->count; i++)
         titles[i] = table->columns[i].title;

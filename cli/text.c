@@ -173,14 +173,13 @@ static size_t prefix_bytes(const char *text, size_t width)
     return at;
 }
 
-char *vqc_text_fit(vqc_arena *arena, const char *text, size_t width)
+char *vqc_text_cut(vqc_arena *arena, const char *text, size_t width, size_t head_quarters)
 {
     size_t full = vqc_text_width(text);
     if (full <= width)
         return vqc_cli_check(vqc_arena_strdup(arena, text));
-    /* The end of a tensor name ("...conv3.weight") tells more than its beginning. */
     size_t room = width - 3;
-    size_t head = prefix_bytes(text, room / 2);
+    size_t head = prefix_bytes(text, room * head_quarters / 4);
     size_t tail_width = room - vqc_text_width(vqc_text_printf(arena, "%.*s", (int)head, text));
     size_t skip = full - tail_width;
     size_t tail = prefix_bytes(text, skip);
@@ -190,6 +189,11 @@ char *vqc_text_fit(vqc_arena *arena, const char *text, size_t width)
         tail += length == 0 ? 1 : length;
     }
     return vqc_text_printf(arena, "%.*s...%s", (int)head, text, text + tail);
+}
+
+char *vqc_text_fit(vqc_arena *arena, const char *text, size_t width)
+{
+    return vqc_text_cut(arena, text, width, 2);
 }
 
 char *vqc_text_count(vqc_arena *arena, uint64_t value)

@@ -32,7 +32,10 @@ char *vqc_text_clean(vqc_arena *arena, const char *text);
 size_t vqc_text_width(const char *text);
 
 /* The cleaned `text`, or its start and end around "..." when it is wider than `width` columns (>=
- * 5). */
+ * 5). `head_quarters`: how much of the room the start gets, 0..4 quarters. */
+char *vqc_text_cut(vqc_arena *arena, const char *text, size_t width, size_t head_quarters);
+
+/* The same with as much of the start as of the end. */
 char *vqc_text_fit(vqc_arena *arena, const char *text, size_t width);
 
 /* 1724512 -> "1,724,512" */

@@ -73,6 +73,14 @@ Test(cli_text, fit_cuts_in_the_middle)
     cr_expect_str_eq(vqc_text_fit(arena, "0123456789", 5), "0...9");
 }
 
+Test(cli_text, cut_gives_the_start_its_share)
+{
+    cr_expect_str_eq(vqc_text_cut(arena, "0123456789", 7, 0), "...6789");
+    cr_expect_str_eq(vqc_text_cut(arena, "0123456789", 7, 1), "0...789");
+    cr_expect_str_eq(vqc_text_cut(arena, "0123456789", 7, 4), "0123...");
+    cr_expect_str_eq(vqc_text_cut(arena, "0123456", 7, 4), "0123456");
+}
+
 /* Random text of narrow, wide, combining and 4-byte characters never gets wider than asked, and
  * stays UTF-8. */
 Test(cli_text, fit_keeps_to_the_width)
@@ -88,7 +96,7 @@ Test(cli_text, fit_keeps_to_the_width)
             strcat(text, pieces[(seed >> 16) % 5]);
         }
         size_t width = 5 + (size_t)round % 17;
-        const char *fitted = vqc_text_fit(arena, text, width);
+        const char *fitted = vqc_text_cut(arena, text, width, (size_t)round % 5);
         cr_assert_leq(vqc_text_width(fitted), width, "%s", text);
         cr_assert_str_eq(vqc_text_clean(arena, fitted), fitted);
         if (vqc_text_width(text) > width)
@@ -169,6 +177,26 @@ Test(cli_text, table_takes_the_room_it_needs)
                                       "  a_rather_long_tensor_name  some    1,000\n"
                                       "  ----------------------------------------\n"
                                       "  total                             21,000\n");
+}
+
+Test(cli_text, table_cuts_where_names_differ)
+{
+    static const vqc_column columns[] = {{"name", false, 12, 0}};
+    vqc_table *table = vqc_table_create(arena, columns, 1);
+    static const char *const names[] = {"model/layer_1/attention/kernel/read:0",
+                                        "model/layer_2/attention/kernel/read:0"};
+    for (size_t i = 0; i < 2; i++)
+        vqc_table_add(table, VQC_STYLE_NONE, &names[i]);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    vqc_term term = {.width = 24, .colour = false};
+    vqc_table_print(table, stream, &term);
+    fclose(stream);
+    cr_expect_str_eq(text, "  name\n"
+                           "  model/layer_1/...ead:0\n"
+                           "  model/layer_2/...ead:0\n");
+    free(text);
 }
 
 Test(cli_text, table_cuts_names_then_drops_columns)
