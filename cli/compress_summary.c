@@ -44,10 +44,27 @@ static char *bits_per_weight(vqc_arena *arena, size_t bytes, uint64_t elements)
     return vqc_text_bits(arena, elements > 0 ? 8.0 * (double)bytes / (double)elements : NAN);
 }
 
-static void add_job(vqc_table *table, vqc_arena *arena, const vqc_job *job)
+static const char *base_name(const char *path)
 {
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* Whether the file names without their folders tell all models apart. */
+static bool base_names_suffice(const vqc_job *jobs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(base_name(jobs[i].input), base_name(jobs[j].input)) == 0)
+                return false;
+    return true;
+}
+
+static void add_job(vqc_table *table, vqc_arena *arena, const vqc_job *job, bool base_only)
+{
+    const char *name = base_only ? base_name(job->input) : job->input;
     const char *cells[COLUMN_COUNT] = {
-        [0] = vqc_text_clean(arena, job->input), [7] = describe_result(arena, job)};
+        [0] = vqc_text_clean(arena, name), [7] = describe_result(arena, job)};
     if (job->done) {
         cells[1] = vqc_text_count(arena, job->before_bytes);
         cells[2] = vqc_text_count(arena, job->after_bytes);
