@@ -5,7 +5,7 @@ export VQC
 mkdir models empty
 cp "$SOURCE/examples/lenet5.onnx" models/a.onnx
 cp models/a.onnx 'models/b c.onnx'
-show() { sed -E 's/ +/ /g; s/[0-9][0-9,.]*(%| m?s)?/N/g'; }
+show() { sed -E 's/ +/ /g; s/-{10,}/---/; s/[0-9][0-9,.]*(%| m?s)?/N/g'; }
 run() {
     "$script" "$@" >out 2>err
     echo "exit $?"
