@@ -66,6 +66,7 @@ typedef struct vqc_graph {
     size_t value_count;
     size_t value_capacity;
     uint64_t fresh;                           /* counter for new names */
+    struct vqc_dynamic_lstm *dynamic_lstms;   /* LSTMs of which one weight is coded (emit_lstm.c) */
     struct vqc_dynamic_input *dynamic_inputs; /* values quantized at run time (emit_dynamic.c) */
     struct vqc_shared_constant *shared; /* small constants that patches share (core/patch.c) */
 } vqc_graph;

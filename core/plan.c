@@ -54,7 +54,7 @@ static bool collect_users(const vqc_layer *layer, vqc_arena *arena, user_names *
 }
 
 vqc_status vqc_plan_resolve(vqc_graph *graph, const vqc_recipe *recipe, vqc_arena *arena,
-                           vqc_plan *plan, vqc_error *error)
+                            vqc_plan *plan, vqc_error *error)
 {
     vqc_layer *layers;
     size_t count;
@@ -145,6 +145,74 @@ static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, 
     return status;
 }
 
+/* The other weight of an LSTM whose one weight is `item`, in the same form; NULL when there is
+ * none. */
+static const vqc_plan_layer *lstm_partner(const vqc_plan *plan, const vqc_plan_layer *item)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const vqc_plan_layer *other = &plan->layers[i];
+        if (other != item && other->may_code && other->decision.form == VQC_FORM_DYNAMIC_LSTM &&
+            other->layer->uses[0].node == item->layer->uses[0].node &&
+            other->layer->uses[0].input != item->layer->uses[0].input) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
+/* Whether int8 codes with scale and zero point per channel are surely smaller, and every value
+ * finite: once one weight of an LSTM is coded the other must follow. */
+static bool lstm_weight_is_safe(const vqc_plan_layer *item, bool probe)
+{
+    const vqc_layer *layer = item->layer;
+    size_t groups = vqc_grouping_count(&item->decision.grouping);
+    vqc_arena *scratch;
+    const float *weights;
+    size_t elements;
+    bool safe;
+
+    if (layer->elements + groups * 5 + 512 >= layer->elements * 4) {
+        return false;
+    }
+    if (probe) {
+        return true;
+    }
+    scratch = vqc_arena_create();
+    safe = scratch != NULL &&
+           vqc_tensor_borrow_f32(layer->tensor, scratch, &weights, &elements, NULL) == VQC_OK &&
+           vqc_kernels_get()->f32_count_nonfinite(weights, elements) == 0;
+    vqc_arena_destroy(&scratch);
+    return safe;
+}
+
+/* LSTM weights are coded for DynamicQuantizeLSTM in pairs; a single one goes back to weight-only.
+ */
+static vqc_status pair_lstms(vqc_plan *plan, const vqc_recipe *recipe, int64_t max_opset,
+                             bool probe, vqc_error *error)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        vqc_plan_layer *item = &plan->layers[i];
+        const vqc_plan_layer *other;
+        int64_t ignored;
+        vqc_status status;
+        if (!item->may_code || item->decision.form != VQC_FORM_DYNAMIC_LSTM) {
+            continue;
+        }
+        other = lstm_partner(plan, item);
+        if (other != NULL && lstm_weight_is_safe(item, probe) &&
+            lstm_weight_is_safe(other, probe)) {
+            continue;
+        }
+        item->spec.activations = VQC_ACTIVATIONS_NONE;
+        status = prepare_layer(item, recipe, max_opset, probe, &ignored, error);
+        if (status != VQC_OK) {
+            return status;
+        }
+        item->decision.reason = "activations stay float: not both weights of the LSTM can be coded";
+    }
+    return VQC_OK;
+}
+
 vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t max_opset, bool probe,
                             int64_t *opset_wanted, vqc_error *error)
 {
@@ -172,5 +240,5 @@ vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t ma
             *opset_wanted = wanted;
         }
     }
-    return VQC_OK;
+    return pair_lstms(plan, recipe, max_opset, probe, error);
 }

@@ -13,7 +13,7 @@ struct vqc_dynamic_input {
     const Onnx__NodeProto *reader; /* in front of which it stands */
 };
 
-static size_t place_of(const vqc_scope *scope, const Onnx__NodeProto *node)
+size_t vqc_emit_place_of(const vqc_scope *scope, const Onnx__NodeProto *node)
 {
     size_t count;
     Onnx__NodeProto **nodes = vqc_scope_nodes(scope, &count);
@@ -29,13 +29,13 @@ static size_t place_of(const vqc_scope *scope, const Onnx__NodeProto *node)
 static const Onnx__NodeProto *find_quantized(const vqc_emitter *e, const vqc_scope *scope,
                                              const char *value, const Onnx__NodeProto *reader)
 {
-    size_t limit = place_of(scope, reader);
+    size_t limit = vqc_emit_place_of(scope, reader);
 
     for (const struct vqc_dynamic_input *item = e->graph->dynamic_inputs; item != NULL;
          item = item->next) {
         const Onnx__NodeProto *anchor = item->patch == e->patch ? item->reader : item->node;
         if (item->scope == scope && strcmp(item->value, value) == 0 &&
-            place_of(scope, anchor) < limit) {
+            vqc_emit_place_of(scope, anchor) < limit) {
             return item->node;
         }
     }
@@ -242,16 +242,4 @@ void vqc_emit_dynamic_conv(vqc_emitter *e, const vqc_code *code)
     if (e->status == VQC_OK) {
         e->status = vqc_patch_remove_constant(e->patch, layer->value, e->error);
     }
-}
-
-bool vqc_emit_lstm_is_dynamic(const vqc_layer *layer)
-{
-    (void)layer;
-    return false;
-}
-
-void vqc_emit_dynamic_lstm(vqc_emitter *e, const vqc_code *code)
-{
-    (void)code;
-    vqc_emit_fail(e);
 }

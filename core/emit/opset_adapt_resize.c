@@ -6,6 +6,17 @@
 
 enum { RESIZE_ROI = 1, RESIZE_SCALES = 2, RESIZE_SIZES = 3, MAX_SCALES = 16 };
 
+/* Before version 9 the scales are an attribute, then an input. */
+const char *vqc_block_upsample_10(const vqc_raise *raise, const vqc_scope *scope,
+                                  const Onnx__NodeProto *node)
+{
+    (void)raise;
+    (void)scope;
+    return vqc_opset_input(node, 1) == NULL && vqc_node_attr(node, "scales") == NULL
+               ? "its scales are missing"
+               : NULL;
+}
+
 /* Upsample 9 -> 10: the same operator under a new name, which may also shrink. */
 vqc_status vqc_adapt_upsample_10(vqc_raise *raise, Onnx__NodeProto *node)
 {

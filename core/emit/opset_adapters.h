@@ -43,6 +43,7 @@ vqc_opset_adapter vqc_adapt_resize_11;
 vqc_opset_adapter vqc_adapt_resize_13;
 vqc_opset_adapter vqc_adapt_roialign_16;
 vqc_opset_adapter vqc_adapt_gridsample_20;
+vqc_opset_blocker vqc_block_upsample_10;
 vqc_opset_blocker vqc_block_resize_11;
 vqc_opset_blocker vqc_block_resize_13;
 

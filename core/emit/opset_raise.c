@@ -72,6 +72,9 @@ static const char *step_blocker(const vqc_raise *raise, const vqc_scope *scope,
     if (step == NULL || (step->adapt == NULL && step->blocker == NULL)) {
         return row->removed == version ? "removed from ai.onnx" : NULL;
     }
+    if (step->adapt != NULL && (node->n_input == 0 || node->n_output == 0)) {
+        return "it has no input or no output";
+    }
     if (step->adapt != NULL && has_reference(node)) {
         return "its attributes are arguments of the function";
     }

@@ -148,7 +148,7 @@ const vqc_opset_step vqc_opset_steps[] = {
     SAME("TopK", 11, newer_note),
     STEP_IF("Unsqueeze", 13, vqc_adapt_axes_input, vqc_block_unsqueeze_13, axes_note),
     STEP_IF("Upsample", 9, vqc_adapt_upsample_9, vqc_block_upsample_9, "scales becomes an input"),
-    STEP("Upsample", 10, vqc_adapt_upsample_10, "becomes Resize"),
+    STEP_IF("Upsample", 10, vqc_adapt_upsample_10, vqc_block_upsample_10, "becomes Resize"),
 };
 const size_t vqc_opset_step_count = sizeof vqc_opset_steps / sizeof *vqc_opset_steps;
 

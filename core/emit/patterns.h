@@ -35,11 +35,15 @@ void vqc_emit_dynamic_matmul(vqc_emitter *e, const vqc_code *code);
 /* DynamicQuantizeLinear -> ConvInteger -> Cast -> Mul [-> Add] for every reader. Opset 11. */
 void vqc_emit_dynamic_conv(vqc_emitter *e, const vqc_code *code);
 
-/* Whether the layer is W or R of one LSTM whose W and R can both go into DynamicQuantizeLSTM. */
+/* Whether the layer is W or R of an LSTM that DynamicQuantizeLSTM can replace. The plan codes W and
+ * R both in this form or neither. */
 bool vqc_emit_lstm_is_dynamic(const vqc_layer *layer);
 
 /* com.microsoft DynamicQuantizeLSTM, once both W and R are coded. */
 void vqc_emit_dynamic_lstm(vqc_emitter *e, const vqc_code *code);
+
+/* Index of `node` in the scope's node list, SIZE_MAX when it is not there (any more). */
+size_t vqc_emit_place_of(const vqc_scope *scope, const Onnx__NodeProto *node);
 
 /* ---- pieces ---- */
 
