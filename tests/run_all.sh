@@ -19,11 +19,10 @@ summary_of() {
         /^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ { p = $1; f = $3; s = ($6 == "skipped") ? $5 : 0; found = 1 }
         /Synthesis: Tested: / {
             for (i = 1; i < NF; i++) {
+                if ($i == "Tested:") t = $(i + 1)
                 if ($i == "Passing:") p = $(i + 1)
-                if ($i == "Failing:") f = $(i + 1)
-                if ($i == "Crashing:") c = $(i + 1)
             }
-            f += c; s = 0; found = 1
+            f = t - p; s = 0; found = 1
         }
         END { if (found) print p + 0, f + 0, s + 0 }'
 }
