@@ -66,7 +66,7 @@ vqc_status vqc_code_measure(vqc_code *code, const float *weights, vqc_arena *are
     if (status != VQC_OK) {
         return status;
     }
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n >= VQC_PARALLEL_ELEMENTS)
     for (size_t c = 0; c < chunks; c++) {
         size_t at = c * CHUNK;
         size_t count = n - at < CHUNK ? n - at : CHUNK;

@@ -76,7 +76,7 @@ static vqc_status half_fit(const vqc_decision *d, const float *weights, vqc_aren
         return vqc_fail_memory(error, n);
     }
     code->codes = codes;
-#pragma omp parallel for schedule(static) reduction(|| : bad)
+#pragma omp parallel for schedule(static) reduction(|| : bad) if (n >= VQC_PARALLEL_ELEMENTS)
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t count = n - i < CHUNK ? n - i : CHUNK;
         if (is_bfloat16(d)) {
@@ -116,7 +116,7 @@ static vqc_status half_decode(const vqc_code *code, vqc_arena *arena, float *wei
 
     (void)arena;
     (void)error;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n >= VQC_PARALLEL_ELEMENTS)
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t count = n - i < CHUNK ? n - i : CHUNK;
         if (is_bfloat16(code->decision)) {
@@ -266,7 +266,7 @@ static vqc_status float8_fit(const vqc_decision *d, const float *weights, vqc_ar
     if (code->codes == NULL) {
         return vqc_fail_memory(error, code->elements);
     }
-#pragma omp parallel for schedule(dynamic, 4)
+#pragma omp parallel for schedule(dynamic, 4) if (code->elements >= VQC_PARALLEL_ELEMENTS)
     for (size_t t = 0; t < tile_count; t++) {
         float8_tile(d, &tiles[t], weights, code, code->codes);
     }
@@ -293,7 +293,7 @@ static vqc_status float8_decode(const vqc_code *code, vqc_arena *arena, float *w
     if (status != VQC_OK) {
         return status;
     }
-#pragma omp parallel for schedule(dynamic, 4)
+#pragma omp parallel for schedule(dynamic, 4) if (code->elements >= VQC_PARALLEL_ELEMENTS)
     for (size_t i = 0; i < tile_count; i++) {
         const vqc_tile *t = &tiles[i];
         for (size_t r = 0; r < t->rows; r++) {

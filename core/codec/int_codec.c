@@ -95,7 +95,8 @@ static vqc_status quantize(const vqc_decision *decision, const float *weights,
     if (sums == NULL) {
         return vqc_fail_memory(error, tile_count * sizeof *sums);
     }
-#pragma omp parallel for schedule(dynamic, 4)
+#pragma omp parallel for schedule(dynamic,                                                         \
+                                  4) if (decision->layer->elements >= VQC_PARALLEL_ELEMENTS)
     for (size_t t = 0; t < tile_count; t++) {
         quantize_tile(decision, &tiles[t], weights, code, inverse, &sums[t]);
     }
@@ -171,7 +172,7 @@ static vqc_status int_decode(const vqc_code *code, vqc_arena *arena, float *weig
     if (status != VQC_OK) {
         return status;
     }
-#pragma omp parallel for schedule(dynamic, 4)
+#pragma omp parallel for schedule(dynamic, 4) if (code->elements >= VQC_PARALLEL_ELEMENTS)
     for (size_t t = 0; t < tile_count; t++) {
         dequantize_tile(code, &tiles[t], weights);
     }

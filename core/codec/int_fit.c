@@ -101,8 +101,9 @@ vqc_status vqc_int_check_finite(const float *weights, size_t n, vqc_error *error
     return refuse_nonfinite(vqc_kernels_get()->f32_count_nonfinite(weights, n), error);
 }
 
-static vqc_status minmax(const float *weights, const vqc_tile *tiles, const size_t *unit_start,
-                         size_t units, float *lo, float *hi, size_t groups, vqc_error *error)
+static vqc_status minmax(const vqc_decision *decision, const float *weights, const vqc_tile *tiles,
+                         const size_t *unit_start, size_t units, float *lo, float *hi,
+                         size_t groups, vqc_error *error)
 {
     const vqc_kernels *k = vqc_kernels_get();
     uint64_t nonfinite = 0;
@@ -111,7 +112,8 @@ static vqc_status minmax(const float *weights, const vqc_tile *tiles, const size
         lo[g] = INFINITY;
         hi[g] = -INFINITY;
     }
-#pragma omp parallel for schedule(dynamic, 4) reduction(+ : nonfinite)
+#pragma omp parallel for schedule(dynamic, 4) reduction(+ : nonfinite)                           \
+    if (decision->layer->elements >= VQC_PARALLEL_ELEMENTS)
     for (size_t u = 0; u < units; u++) {
         for (size_t t = unit_start[u]; t < unit_start[u + 1]; t++) {
             nonfinite += minmax_tile(k, &tiles[t], weights, lo, hi);
@@ -263,7 +265,9 @@ static vqc_status fit_groups(const vqc_decision *decision, const float *weights,
     size_t capacity = largest < SEARCH_CAPACITY ? largest : SEARCH_CAPACITY;
     bool no_memory = false;
 
-#pragma omp parallel reduction(|| : no_memory)
+#pragma omp parallel reduction(||                                                                  \
+                               : no_memory) if (decision->layer->elements >=                       \
+                                                VQC_PARALLEL_SEARCH_ELEMENTS)
     {
         float *buffer = malloc((capacity == 0 ? 1 : capacity) * sizeof *buffer);
         no_memory = buffer == NULL;
@@ -299,7 +303,7 @@ vqc_status vqc_int_fit_scales(const vqc_decision *decision, const float *weights
         code->zero_points == NULL) {
         return vqc_fail_memory(error, groups * sizeof *lo);
     }
-    status = minmax(weights, tiles, unit_start, units, lo, hi, groups, error);
+    status = minmax(decision, weights, tiles, unit_start, units, lo, hi, groups, error);
     if (status != VQC_OK) {
         return status;
     }

@@ -57,7 +57,9 @@ static uint8_t *pack_rows(vqc_emitter *e, const vqc_code *code, const nbits_shap
     if (packed == NULL) {
         return NULL;
     }
-#pragma omp parallel for schedule(static) reduction(|| : no_memory)
+#pragma omp parallel for schedule(static)                                                          \
+    reduction(||                                                                                   \
+              : no_memory) if (s->n * s->k >= VQC_PARALLEL_ELEMENTS)
     for (size_t first = 0; first < s->n; first += TRANSPOSE_TILE) {
         size_t count = s->n - first < TRANSPOSE_TILE ? s->n - first : TRANSPOSE_TILE;
         uint8_t *rows = calloc(count, row);
