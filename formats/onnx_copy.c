@@ -60,7 +60,7 @@ static vqc_status copy_map(copying *c, const vqc_file_map *map, const char *path
     if (status != VQC_OK) {
         return status;
     }
-    vqc_writer_put(writer, map->data, map->size_bytes);
+    vqc_onnx_source_put(c->source, writer, map->data, map->size_bytes);
     return vqc_writer_finish(writer, error);
 }
 

@@ -37,6 +37,8 @@ static vqc_status read_source(vqc_onnx_source *source, const char *path, const c
         goto done;
     }
     status = vqc_onnx_source_load_externals(model, folder, error);
+    /* A page fault may map megabytes around the header that was wanted: give them back. */
+    vqc_onnx_source_discard(source, source->model.data, source->model.size_bytes);
 
 done:
     if (status != VQC_OK) {

@@ -8,6 +8,9 @@
 
 #include "core/tensor.h"
 
+/* Large enough for full disk speed, small beside any model for which memory matters. */
+enum { PIECE_BYTES = 4 << 20 };
+
 vqc_onnx_source *vqc_onnx_source_of(const vqc_model *model)
 {
     return model->release == vqc_onnx_source_release ? model->release_context : NULL;
@@ -68,6 +71,26 @@ const vqc_onnx_external *vqc_onnx_source_external_of(const vqc_onnx_source *sour
         }
     }
     return NULL;
+}
+
+void vqc_onnx_source_put(const vqc_onnx_source *source, vqc_writer *writer, const void *data,
+                         size_t size_bytes)
+{
+    const uint8_t *at = data;
+
+    if (source == NULL || size_bytes < PIECE_BYTES ||
+        !(inside(&source->model, data, size_bytes) ||
+          vqc_onnx_source_external_of(source, data, size_bytes) != NULL)) {
+        vqc_writer_put(writer, data, size_bytes);
+        return;
+    }
+    while (size_bytes > 0) {
+        size_t piece = size_bytes < PIECE_BYTES ? size_bytes : PIECE_BYTES;
+        vqc_writer_put(writer, at, piece);
+        vqc_onnx_source_discard((void *)(uintptr_t)source, at, piece);
+        at += piece;
+        size_bytes -= piece;
+    }
 }
 
 /* ---- external data ---- */

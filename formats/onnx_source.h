@@ -37,6 +37,13 @@ void vqc_onnx_source_release(void *context);
  * set. */
 void vqc_onnx_source_discard(void *context, const void *data, size_t size_bytes);
 
+/*
+ * Writes a payload to `writer`. What lies in a mapping goes piece by piece and is dropped from the
+ * resident set behind the writer, so that writing does not hold the payload in memory.
+ */
+void vqc_onnx_source_put(const vqc_onnx_source *source, vqc_writer *writer, const void *data,
+                         size_t size_bytes);
+
 /* The external file that [data, data + size) lies in, or NULL. */
 const vqc_onnx_external *vqc_onnx_source_external_of(const vqc_onnx_source *source,
                                                      const void *data, size_t size_bytes);

@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,30 +7,19 @@
 #include "formats/onnx_plan.h"
 #include "formats/onnx_source.h"
 
-/* Payloads of this size and more are dropped from the resident set once they are written. */
-enum { DISCARD_BYTES = 1 << 20 };
-
 static const vqc_onnx_write_options DEFAULTS;
 
 /* A protobuf-c buffer that goes to a file. */
 typedef struct packing {
     ProtobufCBuffer base; /* first: protobuf-c hands us its address */
     vqc_writer *writer;
-    const vqc_model *model;
+    const vqc_onnx_source *source;
 } packing;
-
-static void put_payload(const vqc_model *model, vqc_writer *writer, const void *data, size_t size)
-{
-    vqc_writer_put(writer, data, size);
-    if (size >= DISCARD_BYTES && model->discard != NULL) {
-        model->discard(model->release_context, data, size);
-    }
-}
 
 static void append(ProtobufCBuffer *buffer, size_t size, const uint8_t *data)
 {
     packing *p = (packing *)(void *)buffer;
-    put_payload(p->model, p->writer, data, size);
+    vqc_onnx_source_put(p->source, p->writer, data, size);
 }
 
 /* Whether `path` names the file behind `map`. */
@@ -67,12 +55,14 @@ static vqc_status protect_input(const vqc_model *model, const char *path, const 
 static vqc_status write_data_file(const vqc_plan *plan, vqc_writer *writer, vqc_error *error)
 {
     static const uint8_t zeros[VQC_EXTERNAL_ALIGN];
+    const vqc_onnx_source *source = vqc_onnx_source_of(plan->model);
 
     for (size_t i = 0; i < plan->count; i++) {
         const vqc_plan_item *item = &plan->items[i];
         if (item->external && !item->duplicate) {
             vqc_writer_put(writer, zeros, item->offset - vqc_writer_size(writer));
-            put_payload(plan->model, writer, item->saved.raw_data.data, item->saved.raw_data.len);
+            vqc_onnx_source_put(source, writer, item->saved.raw_data.data,
+                                item->saved.raw_data.len);
         }
     }
     return vqc_writer_finish(writer, error);
@@ -80,7 +70,7 @@ static vqc_status write_data_file(const vqc_plan *plan, vqc_writer *writer, vqc_
 
 static vqc_status write_model_file(const vqc_plan *plan, vqc_writer *writer, vqc_error *error)
 {
-    packing p = {{append}, writer, plan->model};
+    packing p = {{append}, writer, vqc_onnx_source_of(plan->model)};
 
     (void)onnx__model_proto__pack_to_buffer(plan->model->proto, &p.base);
     if (vqc_writer_size(writer) != plan->inline_bytes) {
