@@ -78,6 +78,15 @@ VQC_INLINE float vqc_bits_float(uint32_t bits)
     return x;
 }
 
+/* Asks for the line VQC_PREFETCH_BYTES behind p, to be read soon. Hardware prefetchers stop at page
+ * ends and start anew behind them; 2 KiB ahead covers that. An address, not a pointer, because it
+ * may lie outside the array, which is harmless: nothing is accessed. */
+#define VQC_PREFETCH_BYTES 2048u
+VQC_INLINE void vqc_prefetch(const void *p)
+{
+    __builtin_prefetch((const void *)((uintptr_t)p + VQC_PREFETCH_BYTES));
+}
+
 /* Integer code types, as compile-time constants of the quantize and dequantize bodies. */
 enum vqc_code { VQC_CODE_U8, VQC_CODE_S8, VQC_CODE_U16, VQC_CODE_S16 };
 

@@ -9,8 +9,10 @@
     void KERNEL(name)(const From *x, size_t n, To *out)                                            \
     {                                                                                              \
         size_t i = 0;                                                                              \
-        for (; i + VQC_LANES <= n; i += VQC_LANES)                                                 \
+        for (; i + VQC_LANES <= n; i += VQC_LANES) {                                               \
+            vqc_prefetch(x + i);                                                                   \
             step(x + i, out + i);                                                                  \
+        }                                                                                          \
         if (i < n) {                                                                               \
             From rest[VQC_LANES] = {0};                                                            \
             To done[VQC_LANES];                                                                    \

@@ -36,7 +36,7 @@ VQC_INLINE lane_params params_of_row(const params *p, size_t r)
                          .zero_point = vi_set(zero_point)};
 }
 
-VQC_INLINE lane_params params_of_cols(const params *p, size_t c, size_t n)
+VQC_INLINE lane_params params_of_cols(const params *p, bool has_zero_point, size_t c, size_t n)
 {
     const bool full = n == VQC_LANES;
     lane_params l;
@@ -45,7 +45,7 @@ VQC_INLINE lane_params params_of_cols(const params *p, size_t c, size_t n)
     l.inv_scale = full ? vf_load(p->inv_scale + c) : vf_load_n(p->inv_scale + c, n, 0.0f);
     if (p->scale != NULL)
         l.scale = full ? vf_load(p->scale + c) : vf_load_n(p->scale + c, n, 0.0f);
-    if (p->zero_point == NULL) {
+    if (!has_zero_point) {
         l.t_lo = vf_set((float)p->lo);
         l.t_hi = vf_set((float)p->hi);
     } else {
@@ -81,59 +81,80 @@ VQC_INLINE void error_flush(error_lanes *e, vqc_error_sums *acc)
     e->pending = 0;
 }
 
+/* What is known at compile time about a call: each combination becomes a loop of its own. */
+typedef struct variant {
+    enum layout layout;
+    enum vqc_code code;
+    bool with_error;
+    bool has_zero_point; /* looked at for LAYOUT_COLS only */
+} variant;
+
 /* One row from column c0 to c1. */
 VQC_INLINE void quantize_span(const float *x, size_t c0, size_t c1, const params *p, lane_params l,
-                              enum layout layout, enum vqc_code code, void *q, bool with_error,
-                              error_lanes *e)
+                              variant is, void *q, error_lanes *e)
 {
+    const size_t code_size = vqc_code_size(is.code);
     size_t c = c0;
     for (; c + VQC_LANES <= c1; c += VQC_LANES) {
-        if (layout == LAYOUT_COLS)
-            l = params_of_cols(p, c, VQC_LANES);
+        if (is.layout == LAYOUT_COLS)
+            l = params_of_cols(p, is.has_zero_point, c, VQC_LANES);
+        vqc_prefetch(x + c);
         const vf v = vf_load(x + c);
         const vi t = quantize_lanes(v, &l);
-        vi_store_code((char *)q + c * vqc_code_size(code), code, vi_add(t, l.zero_point));
-        if (with_error)
+        vi_store_code((char *)q + c * code_size, is.code, vi_add(t, l.zero_point));
+        if (is.with_error)
             error_step(e, v, vf_sub(v, vf_mul(vf_from_int(t), l.scale)));
     }
     if (c < c1) {
         const size_t n = c1 - c;
-        if (layout == LAYOUT_COLS)
-            l = params_of_cols(p, c, n);
+        if (is.layout == LAYOUT_COLS)
+            l = params_of_cols(p, is.has_zero_point, c, n);
         const vf v = vf_load_n(x + c, n, 0.0f);
         const vi t = quantize_lanes(v, &l);
-        vi_store_code_n((char *)q + c * vqc_code_size(code), n, code, vi_add(t, l.zero_point));
+        vi_store_code_n((char *)q + c * code_size, n, is.code, vi_add(t, l.zero_point));
         /* The unused lanes hold 0, which need not decode to 0 when it is outside lo .. hi. */
-        if (with_error)
+        if (is.with_error)
             error_step(e, v, vf_keep_first(vf_sub(v, vf_mul(vf_from_int(t), l.scale)), n));
     }
 }
 
 VQC_INLINE void quantize_body(const float *x, size_t rows, size_t cols, size_t x_stride,
-                              const params *p, enum layout layout, enum vqc_code code, void *q,
-                              size_t q_stride, vqc_error_sums *acc)
+                              const params *p, variant is, void *q, size_t q_stride,
+                              vqc_error_sums *acc)
 {
-    const bool with_error = acc != NULL;
     error_lanes e = {.pending = 0};
     e.err2 = e.ref2 = e.max_abs = vf_set(0.0f);
     lane_params l = {.scale = vf_set(0.0f)};
     for (size_t r = 0; r < rows; r++) {
-        void *q_row = (char *)q + r * q_stride * vqc_code_size(code);
-        if (layout == LAYOUT_ROWS)
+        void *q_row = (char *)q + r * q_stride * vqc_code_size(is.code);
+        if (is.layout == LAYOUT_ROWS)
             l = params_of_row(p, r);
         for (size_t c0 = 0; c0 < cols; c0 += VQC_CHUNK) {
             const size_t c1 = c0 + vqc_min_size(VQC_CHUNK, cols - c0);
-            quantize_span(x + r * x_stride, c0, c1, p, l, layout, code, q_row, with_error, &e);
+            quantize_span(x + r * x_stride, c0, c1, p, l, is, q_row, &e);
             e.pending += c1 - c0;
-            if (with_error && e.pending >= VQC_CHUNK)
+            if (is.with_error && e.pending >= VQC_CHUNK)
                 error_flush(&e, acc);
         }
     }
-    if (with_error) {
+    if (is.with_error) {
         if (e.pending > 0)
             error_flush(&e, acc);
         acc->max_abs_err = vqc_lane_max(vf_largest(e.max_abs), acc->max_abs_err);
     }
+}
+
+/* _cols: symmetric weights have no zero points, which saves a third of the parameter loads. */
+VQC_INLINE void quantize_cols(const float *x, size_t rows, size_t cols, size_t x_stride,
+                              const params *p, enum vqc_code code, void *q, size_t q_stride,
+                              bool with_error, vqc_error_sums *acc)
+{
+    const variant symmetric = {LAYOUT_COLS, code, with_error, false};
+    const variant general = {LAYOUT_COLS, code, with_error, true};
+    if (p->zero_point == NULL)
+        quantize_body(x, rows, cols, x_stride, p, symmetric, q, q_stride, acc);
+    else
+        quantize_body(x, rows, cols, x_stride, p, general, q, q_stride, acc);
 }
 
 VQC_INLINE void dequantize_body(const void *q, size_t rows, size_t cols, size_t q_stride,
@@ -156,6 +177,7 @@ VQC_INLINE void dequantize_body(const void *q, size_t rows, size_t cols, size_t 
                 if (zero_point != NULL)
                     z = vi_load(zero_point + c);
             }
+            vqc_prefetch(q_row + c * vqc_code_size(code));
             const vi t = vi_sub(vi_load_code(q_row + c * vqc_code_size(code), code), z);
             vf_store(x_row + c, vf_mul(vf_from_int(t), s));
         }
@@ -177,28 +199,29 @@ VQC_INLINE void dequantize_body(const void *q, size_t rows, size_t cols, size_t 
                                     int32_t lo, int32_t hi, T *q)                                  \
     {                                                                                              \
         const params p = {NULL, &inv_scale, &zero_point, lo, hi};                                  \
-        quantize_body(x, 1, n, n, &p, LAYOUT_ROWS, code, q, n, NULL);                              \
+        quantize_body(x, 1, n, n, &p, (variant){LAYOUT_ROWS, code, false, true}, q, n, NULL);      \
     }                                                                                              \
     void KERNEL(f32_##t##_quantize_rows)(                                                          \
         const float *x, size_t rows, size_t cols, size_t x_stride, const float *inv_scale,         \
         const int32_t *zero_point, int32_t lo, int32_t hi, T *q, size_t q_stride)                  \
     {                                                                                              \
         const params p = {NULL, inv_scale, zero_point, lo, hi};                                    \
-        quantize_body(x, rows, cols, x_stride, &p, LAYOUT_ROWS, code, q, q_stride, NULL);          \
+        quantize_body(x, rows, cols, x_stride, &p, (variant){LAYOUT_ROWS, code, false, true}, q,   \
+                      q_stride, NULL);                                                             \
     }                                                                                              \
     void KERNEL(f32_##t##_quantize_cols)(                                                          \
         const float *x, size_t rows, size_t cols, size_t x_stride, const float *inv_scale,         \
         const int32_t *zero_point, int32_t lo, int32_t hi, T *q, size_t q_stride)                  \
     {                                                                                              \
         const params p = {NULL, inv_scale, zero_point, lo, hi};                                    \
-        quantize_body(x, rows, cols, x_stride, &p, LAYOUT_COLS, code, q, q_stride, NULL);          \
+        quantize_cols(x, rows, cols, x_stride, &p, code, q, q_stride, false, NULL);                \
     }                                                                                              \
     void KERNEL(f32_##t##_quantize_error)(const float *x, size_t n, float scale, float inv_scale,  \
                                           int32_t zero_point, int32_t lo, int32_t hi, T *q,        \
                                           vqc_error_sums *acc)                                     \
     {                                                                                              \
         const params p = {&scale, &inv_scale, &zero_point, lo, hi};                                \
-        quantize_body(x, 1, n, n, &p, LAYOUT_ROWS, code, q, n, acc);                               \
+        quantize_body(x, 1, n, n, &p, (variant){LAYOUT_ROWS, code, true, true}, q, n, acc);        \
     }                                                                                              \
     void KERNEL(f32_##t##_quantize_error_rows)(                                                    \
         const float *x, size_t rows, size_t cols, size_t x_stride, const float *scale,             \
@@ -206,7 +229,8 @@ VQC_INLINE void dequantize_body(const void *q, size_t rows, size_t cols, size_t 
         size_t q_stride, vqc_error_sums *acc)                                                      \
     {                                                                                              \
         const params p = {scale, inv_scale, zero_point, lo, hi};                                   \
-        quantize_body(x, rows, cols, x_stride, &p, LAYOUT_ROWS, code, q, q_stride, acc);           \
+        quantize_body(x, rows, cols, x_stride, &p, (variant){LAYOUT_ROWS, code, true, true}, q,    \
+                      q_stride, acc);                                                              \
     }                                                                                              \
     void KERNEL(f32_##t##_quantize_error_cols)(                                                    \
         const float *x, size_t rows, size_t cols, size_t x_stride, const float *scale,             \
@@ -214,7 +238,7 @@ VQC_INLINE void dequantize_body(const void *q, size_t rows, size_t cols, size_t 
         size_t q_stride, vqc_error_sums *acc)                                                      \
     {                                                                                              \
         const params p = {scale, inv_scale, zero_point, lo, hi};                                   \
-        quantize_body(x, rows, cols, x_stride, &p, LAYOUT_COLS, code, q, q_stride, acc);           \
+        quantize_cols(x, rows, cols, x_stride, &p, code, q, q_stride, true, acc);                  \
     }                                                                                              \
     void KERNEL(t##_f32_dequantize)(const T *q, size_t n, float scale, int32_t zero_point,         \
                                     float *x)                                                      \
@@ -254,6 +278,7 @@ VQC_INLINE double sse_row(const float *x, size_t cols, const lane_params *l)
         vf sum = vf_set(0.0f);
         size_t c = c0;
         for (; c + VQC_LANES <= c1; c += VQC_LANES) {
+            vqc_prefetch(x + c);
             const vf err = sse_lanes(vf_load(x + c), l);
             sum = vf_add(sum, vf_mul(err, err));
         }
@@ -285,26 +310,41 @@ void KERNEL(f32_quantize_sse_rows)(const float *x, size_t rows, size_t cols, siz
     }
 }
 
+/* Adds one vector of columns, n <= 16, over one band of rows. */
+VQC_INLINE void sse_cols_step(const float *x, size_t rows, size_t x_stride, size_t n,
+                              const lane_params *l, double *sse)
+{
+    float lanes[VQC_LANES];
+    vf sum = vf_set(0.0f);
+    for (size_t r = 0; r < rows; r++) {
+        const float *at = x + r * x_stride;
+        /* The next vectors of this row; the band is walked down, which no hardware foresees. */
+        __builtin_prefetch((const void *)((uintptr_t)at + 2 * sizeof lanes));
+        const vf err = sse_lanes(n == VQC_LANES ? vf_load(at) : vf_load_n(at, n, 0.0f), l);
+        sum = vf_add(sum, vf_mul(err, err));
+    }
+    vf_store(lanes, sum);
+    for (size_t i = 0; i < n; i++)
+        sse[i] += (double)lanes[i];
+}
+
 void KERNEL(f32_quantize_sse_cols)(const float *x, size_t rows, size_t cols, size_t x_stride,
                                    const float *scale, const float *inv_scale,
                                    const int32_t *zero_point, int32_t lo, int32_t hi, double *sse)
 {
     const params p = {scale, inv_scale, zero_point, lo, hi};
-    for (size_t c = 0; c < cols; c += VQC_LANES) {
-        const size_t n = vqc_min_size(VQC_LANES, cols - c);
-        const lane_params l = params_of_cols(&p, c, n);
-        for (size_t r0 = 0; r0 < rows; r0 += VQC_CHUNK / VQC_LANES) {
-            const size_t r1 = r0 + vqc_min_size(VQC_CHUNK / VQC_LANES, rows - r0);
-            float lanes[VQC_LANES];
-            vf sum = vf_set(0.0f);
-            for (size_t r = r0; r < r1; r++) {
-                const float *at = x + r * x_stride + c;
-                const vf err = sse_lanes(n == VQC_LANES ? vf_load(at) : vf_load_n(at, n, 0.0f), &l);
-                sum = vf_add(sum, vf_mul(err, err));
-            }
-            vf_store(lanes, sum);
-            for (size_t i = 0; i < n; i++)
-                sse[c + i] += (double)lanes[i];
+    const size_t band = VQC_CHUNK / VQC_LANES;
+    for (size_t r = 0; r < rows; r += band) {
+        const float *at = x + r * x_stride;
+        const size_t height = vqc_min_size(band, rows - r);
+        size_t c = 0;
+        for (; c + VQC_LANES <= cols; c += VQC_LANES) {
+            const lane_params l = params_of_cols(&p, zero_point != NULL, c, VQC_LANES);
+            sse_cols_step(at + c, height, x_stride, VQC_LANES, &l, sse + c);
+        }
+        if (c < cols) {
+            const lane_params l = params_of_cols(&p, zero_point != NULL, c, cols - c);
+            sse_cols_step(at + c, height, x_stride, cols - c, &l, sse + c);
         }
     }
 }

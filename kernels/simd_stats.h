@@ -51,6 +51,7 @@ VQC_INLINE void range_body(const float *x, size_t n, float *min, float *max, uin
         vi count = vi_set(0);
         size_t i = i0;
         for (; i + VQC_LANES <= i1; i += VQC_LANES) {
+            vqc_prefetch(x + i);
             const vf v = vf_load(x + i);
             lo = vf_min(v, lo);
             hi = vf_max(v, hi);
@@ -107,6 +108,7 @@ VQC_INLINE vi minmax_cols_step(const float *x, size_t rows, size_t x_stride, siz
     vf hi = full ? vf_load(max) : vf_load_n(max, n, 0.0f);
     for (size_t r = 0; r < rows; r++) {
         const float *p = x + r * x_stride;
+        vqc_prefetch(p);
         const vf v = full ? vf_load(p) : vf_load_n(p, n, 0.0f);
         lo = vf_min(v, lo);
         hi = vf_max(v, hi);
@@ -153,8 +155,10 @@ float KERNEL(f32_absmax)(const float *x, size_t n)
 {
     vf hi = vf_set(0.0f);
     size_t i = 0;
-    for (; i + VQC_LANES <= n; i += VQC_LANES)
+    for (; i + VQC_LANES <= n; i += VQC_LANES) {
+        vqc_prefetch(x + i);
         hi = vf_max(vf_abs(vf_load(x + i)), hi);
+    }
     if (i < n)
         hi = vf_max(vf_abs(vf_load_n(x + i, n - i, 0.0f)), hi);
     return vf_largest(hi);
@@ -167,6 +171,7 @@ void KERNEL(f32_sums)(const float *x, size_t n, double *sum, double *sum_squares
         vf s = vf_set(0.0f), s2 = vf_set(0.0f);
         size_t i = i0;
         for (; i + VQC_LANES <= i1; i += VQC_LANES) {
+            vqc_prefetch(x + i);
             const vf v = vf_load(x + i);
             s = vf_add(s, v);
             s2 = vf_add(s2, vf_mul(v, v));
@@ -203,8 +208,11 @@ void KERNEL(f32_error)(const float *ref, const float *dec, size_t n, vqc_error_s
         const size_t i1 = i0 + vqc_min_size(VQC_CHUNK, n - i0);
         size_t i = i0;
         e.err2 = e.ref2 = e.dec2 = e.ref_dec = vf_set(0.0f);
-        for (; i + VQC_LANES <= i1; i += VQC_LANES)
+        for (; i + VQC_LANES <= i1; i += VQC_LANES) {
+            vqc_prefetch(ref + i);
+            vqc_prefetch(dec + i);
             full_error_step(&e, vf_load(ref + i), vf_load(dec + i));
+        }
         if (i < i1)
             full_error_step(&e, vf_load_n(ref + i, i1 - i, 0.0f), vf_load_n(dec + i, i1 - i, 0.0f));
         acc->sum_err2 += vf_sum(e.err2);
