@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include "core/tensor.h"
+#include "formats/onnx_decode.h"
 
 /* Large enough for full disk speed, small beside any model for which memory matters. */
 enum { PIECE_BYTES = 4 << 20 };
+
+enum { FUNCTION_ATTRIBUTE_PROTO = 11 }; /* field number in FunctionProto, since IR 9 */
 
 vqc_onnx_source *vqc_onnx_source_of(const vqc_model *model)
 {
@@ -323,10 +326,68 @@ static vqc_status load_external(void *context, Onnx__TensorProto *tensor, vqc_te
     return VQC_OK;
 }
 
+static vqc_status refuse_external(void *context, Onnx__TensorProto *tensor, vqc_tensor_role role,
+                                  vqc_error *error)
+{
+    (void)role;
+    if (tensor->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
+        return VQC_OK;
+    }
+    return vqc_fail(error, VQC_ERR_MODEL,
+                    "%s: tensor \"%s\": external data in the default value of a function's "
+                    "attribute is not supported",
+                    (const char *)context, name_of(tensor));
+}
+
+/*
+ * Default values of function attributes are newer than the system's schema and pass through as
+ * unknown fields, file references included: those would break when the model is written elsewhere,
+ * so they are refused instead. What cannot be decoded is no such value and passes through.
+ */
+static vqc_status check_function_defaults(const vqc_model *model, vqc_arena *arena,
+                                          vqc_error *error)
+{
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < model->proto->n_functions && status == VQC_OK; i++) {
+        const ProtobufCMessage *function = &model->proto->functions[i]->base;
+        for (size_t k = 0; k < function->n_unknown_fields && status == VQC_OK; k++) {
+            const ProtobufCMessageUnknownField *field = &function->unknown_fields[k];
+            ProtobufCMessage *attribute = NULL;
+            size_t prefix = 0;
+
+            if (field->tag != FUNCTION_ATTRIBUTE_PROTO ||
+                field->wire_type != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED) {
+                continue;
+            }
+            while ((field->data[prefix++] & 0x80) != 0) { /* the length, checked when it was read */
+            }
+            status = vqc_onnx_decode(&onnx__attribute_proto__descriptor, field->data + prefix,
+                                     field->len - prefix, model->path, arena, &attribute, NULL);
+            if (status == VQC_OK) {
+                status = vqc_onnx_each_tensor_of((Onnx__AttributeProto *)(void *)attribute,
+                                                 refuse_external, model->path, error);
+            } else if (status == VQC_ERR_MODEL) {
+                status = VQC_OK;
+            } else {
+                status = vqc_fail_memory(error, field->len);
+            }
+        }
+    }
+    return status;
+}
+
 vqc_status vqc_onnx_source_load_externals(vqc_model *model, const char *folder, vqc_error *error)
 {
     loader l = {model, vqc_onnx_source_of(model), folder};
-    vqc_status status = vqc_onnx_each_tensor(model->proto, load_external, &l, error);
+    vqc_arena *scratch = vqc_arena_create();
+    vqc_status status = scratch == NULL ? vqc_fail_memory(error, 1)
+                                        : check_function_defaults(model, scratch, error);
+
+    vqc_arena_destroy(&scratch);
+    if (status == VQC_OK) {
+        status = vqc_onnx_each_tensor(model->proto, load_external, &l, error);
+    }
 
     model->external_file_count = l.source->external_count;
     model->external_size_bytes = 0;

@@ -72,4 +72,8 @@ typedef vqc_status vqc_tensor_visitor(void *context, Onnx__TensorProto *tensor,
 vqc_status vqc_onnx_each_tensor(const Onnx__ModelProto *model, vqc_tensor_visitor *visit,
                                 void *context, vqc_error *error);
 
+/* The same for what hangs on one attribute. */
+vqc_status vqc_onnx_each_tensor_of(const Onnx__AttributeProto *attribute, vqc_tensor_visitor *visit,
+                                   void *context, vqc_error *error);
+
 #endif

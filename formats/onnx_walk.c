@@ -93,3 +93,11 @@ vqc_status vqc_onnx_each_tensor(const Onnx__ModelProto *model, vqc_tensor_visito
     }
     return status;
 }
+
+vqc_status vqc_onnx_each_tensor_of(const Onnx__AttributeProto *attribute, vqc_tensor_visitor *visit,
+                                   void *context, vqc_error *error)
+{
+    walk w = {visit, context, error};
+
+    return walk_attribute(&w, attribute);
+}

@@ -375,6 +375,7 @@ def check_external(checks, tool, folder):
             checks.expect(not os.path.exists(target) and not os.path.exists(target + ".data"),
                           f"external data, {name}: nothing written")
     check_entries(checks, tool, home, good)
+    check_function_defaults(checks, tool, home)
     check_shared_ranges(checks, tool, home, payload)
     check_copy(checks, tool, home, good, payload)
 
@@ -388,6 +389,23 @@ def check_entries(checks, tool, home, good):
     got = {entry.key: entry.value for entry in entries}
     checks.expect(got == dict(location="keys.out.onnx.data", offset="0", length="1200", checksum="abc", other="x"),
                   f"entries are {got}")
+
+
+def check_function_defaults(checks, tool, home):
+    """A default value of a function's attribute is a field of newer schemas: kept, but not with external data."""
+    for external in (False, True):
+        model = everything_model()
+        tensor = TensorProto(name="d", data_type=1, dims=[1], raw_data=b"1234")
+        if external:
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="w.bin")
+        model.functions[0].attribute_proto.add(name="a", type=onnx.AttributeProto.TENSOR, t=tensor)
+        source, target = write_model(home, "defaults", model), os.path.join(home, f"defaults{external}.out.onnx")
+        code, *_, message = run_tool(tool, "save", source, target)
+        checks.expect(code == (MODEL if external else OK), f"function defaults, external {external}: {code} {message}")
+        checks.expect("default value" in message if external else canonical(source) == canonical(target),
+                      f"function defaults, external {external}: {message}")
 
 
 def check_shared_ranges(checks, tool, home, payload):
