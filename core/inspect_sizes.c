@@ -13,6 +13,7 @@ enum { FIELD_SMALL = 1, FIELD_LARGE = 16, MAX_DEPTH = 128 };
 typedef struct sizer {
     vqc_weights *weights;
     vqc_inspection *out;
+    vqc_pointer_map scopes; /* GraphProto -> index of its scope */
     size_t capacity;
     size_t
         *overhead; /* [capacity] bytes of a row that are not payload: where encodings may differ */
@@ -145,8 +146,8 @@ static vqc_status add_tensor(sizer *self, const Onnx__TensorProto *tensor, const
                              const vqc_scope *scope, size_t bytes)
 {
     vqc_inspection *out = self->out;
-    bool weight = value != NULL && vqc_pointer_map_get(&self->weights->owner, value, VQC_NOBODY) <
-                                       self->weights->count;
+    size_t index = vqc_pointer_map_get(&self->weights->owner, value, VQC_NOBODY);
+    bool weight = index < self->weights->count;
     bool raw = tensor->has_raw_data && !is_external(tensor);
     size_t payload = raw ? tensor->raw_data.len : 0;
     vqc_size_row *row = add_row(self, value != NULL ? value->name : tensor->name, scope,
@@ -156,6 +157,11 @@ static vqc_status add_tensor(sizer *self, const Onnx__TensorProto *tensor, const
 
     if (row == NULL) {
         return VQC_ERR_INTERNAL;
+    }
+    if (weight) {
+        self->weights->items[index].bytes += bytes;
+        self->weights->items[index].bytes +=
+            is_external(tensor) && tensor->has_raw_data ? tensor->raw_data.len : 0;
     }
     dims = vqc_arena_calloc(out->arena, tensor->n_dims + 1, sizeof *dims);
     if (dims == NULL) {
@@ -283,14 +289,9 @@ static vqc_status add_graph(sizer *self, const Onnx__GraphProto *graph, const vq
 static const vqc_scope *scope_of(const sizer *self, const Onnx__GraphProto *graph,
                                  const vqc_scope *outside)
 {
-    const vqc_graph *index = self->weights->graph;
+    size_t index = vqc_pointer_map_get(&self->scopes, graph, SIZE_MAX);
 
-    for (size_t i = 0; i < index->scope_count; i++) {
-        if (index->scopes[i]->graph == graph) {
-            return index->scopes[i];
-        }
-    }
-    return outside;
+    return index == SIZE_MAX ? outside : self->weights->graph->scopes[index];
 }
 
 /* Rows for the tensors and graphs inside an attribute. */
@@ -349,6 +350,9 @@ static vqc_status add_node(sizer *self, const Onnx__NodeProto *node, const vqc_s
     row = add_row(self, name, scope, "node", bytes, bytes);
     if (row == NULL) {
         return VQC_ERR_INTERNAL;
+    }
+    if (index < self->weights->count) {
+        self->weights->items[index].bytes += bytes;
     }
     row->op = vqc_node_op_name(
         index < self->weights->count ? self->weights->items[index].node : node, self->out->arena);
@@ -554,8 +558,17 @@ static vqc_status add_external(sizer *self, size_t actual)
 vqc_status vqc_inspect_sizes(vqc_weights *weights, vqc_inspection *inspection, vqc_error *error)
 {
     sizer self = {.weights = weights, .out = inspection, .error = error};
-    vqc_status status = add_model(&self);
+    vqc_status status = VQC_OK;
 
+    for (size_t i = 0; i < weights->graph->scope_count; i++) {
+        const vqc_scope *scope = weights->graph->scopes[i];
+        if (scope->graph != NULL && !vqc_pointer_map_set(&self.scopes, scope->graph, i)) {
+            status = vqc_fail_memory(error, 0);
+        }
+    }
+    if (status == VQC_OK) {
+        status = add_model(&self);
+    }
     if (status == VQC_OK) {
         status = settle(&self, weights->model->file_size_bytes, "encoding overhead", "padding");
     }
@@ -563,6 +576,7 @@ vqc_status vqc_inspect_sizes(vqc_weights *weights, vqc_inspection *inspection, v
         memset(self.overhead, 0, self.capacity * sizeof *self.overhead);
         status = add_external(&self, weights->model->external_size_bytes);
     }
+    vqc_pointer_map_clear(&self.scopes);
     free(self.overhead);
     free(self.ranges);
     return status;

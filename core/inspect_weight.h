@@ -102,7 +102,8 @@ const char *vqc_weight_pattern(const vqc_weight *weight);
 /* Whether the weight is stored as floats, as its operators read it. */
 bool vqc_weight_is_plain(const vqc_weight *weight);
 
-/* Serialized size of each part, external payloads included, in rows that add up to the file. */
+/* Serialized size of each part, external payloads included, in rows that add up to the files; fills
+ * in vqc_weight.bytes as well. Comes after vqc_weights_own. */
 vqc_status vqc_inspect_sizes(vqc_weights *weights, vqc_inspection *inspection, vqc_error *error);
 
 /* Layers with their errors against the reference (may be NULL). */

@@ -1,0 +1,348 @@
+/* Reports as JSON, by cJSON; docs/REPORT.md describes every key. */
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/vqc.h"
+
+enum { JSON_FORMAT = 1 /* raised when a key changes its meaning or goes away */ };
+
+/* One object being filled; `failed` stays set once memory was short. */
+typedef struct json_object {
+    cJSON *node;
+    bool *failed;
+} json_object;
+
+static void keep(json_object to, cJSON *added)
+{
+    *to.failed = *to.failed || added == NULL;
+}
+
+static void add_text(json_object to, const char *key, const char *value)
+{
+    keep(to, cJSON_AddStringToObject(to.node, key, value != NULL ? value : ""));
+}
+
+static void add_bool(json_object to, const char *key, bool value)
+{
+    keep(to, cJSON_AddBoolToObject(to.node, key, value));
+}
+
+/* Whole numbers beyond 2^53 must not pass through a double. */
+static void add_count(json_object to, const char *key, uint64_t value)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof text, "%" PRIu64, value);
+    keep(to, cJSON_AddRawToObject(to.node, key, text));
+}
+
+static void add_integer(json_object to, const char *key, int64_t value)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof text, "%" PRId64, value);
+    keep(to, cJSON_AddRawToObject(to.node, key, text));
+}
+
+/* %.9g whatever the locale; null for what JSON cannot say. */
+static void add_real(json_object to, const char *key, double value)
+{
+    char text[40];
+
+    if (!isfinite(value)) {
+        keep(to, cJSON_AddNullToObject(to.node, key));
+        return;
+    }
+    (void)snprintf(text, sizeof text, "%.9g", value);
+    for (char *p = text; *p != '\0'; p++) {
+        *p = *p == ',' ? '.' : *p;
+    }
+    keep(to, cJSON_AddRawToObject(to.node, key, text));
+}
+
+static json_object add_object(json_object to, const char *key)
+{
+    json_object added = {cJSON_AddObjectToObject(to.node, key), to.failed};
+
+    keep(to, added.node);
+    return added;
+}
+
+static cJSON *add_array(json_object to, const char *key)
+{
+    cJSON *array = cJSON_AddArrayToObject(to.node, key);
+
+    keep(to, array);
+    return array;
+}
+
+/* A new object at the end of an array. */
+static json_object append(cJSON *array, bool *failed)
+{
+    json_object item = {cJSON_CreateObject(), failed};
+
+    if (item.node == NULL || !cJSON_AddItemToArray(array, item.node)) {
+        cJSON_Delete(item.node);
+        item.node = NULL;
+        *failed = true;
+    }
+    return item;
+}
+
+static void add_dims(json_object to, const int64_t *dims, size_t rank)
+{
+    cJSON *array = add_array(to, "dims");
+
+    for (size_t i = 0; i < rank && !*to.failed; i++) {
+        char text[32];
+        cJSON *item;
+
+        (void)snprintf(text, sizeof text, "%" PRId64, dims[i]);
+        item = cJSON_CreateRaw(text);
+        if (item == NULL || !cJSON_AddItemToArray(array, item)) {
+            cJSON_Delete(item);
+            *to.failed = true;
+        }
+    }
+}
+
+static void add_texts(json_object to, const char *key, const char *const *texts, size_t count)
+{
+    cJSON *array = add_array(to, key);
+
+    for (size_t i = 0; i < count && !*to.failed; i++) {
+        cJSON *item = cJSON_CreateString(texts[i]);
+        if (item == NULL || !cJSON_AddItemToArray(array, item)) {
+            cJSON_Delete(item);
+            *to.failed = true;
+        }
+    }
+}
+
+static void add_size(json_object to, const char *key, const vqc_file_size *size)
+{
+    json_object item = add_object(to, key);
+
+    add_count(item, "total_bytes", size->total_bytes);
+    add_count(item, "file_size_bytes", size->file_size_bytes);
+    add_count(item, "external_bytes", size->external_bytes);
+}
+
+/* null when nothing was measured. */
+static void add_metrics(json_object to, const vqc_metrics *metrics)
+{
+    json_object item;
+
+    if (metrics->count == 0) {
+        keep(to, cJSON_AddNullToObject(to.node, "metrics"));
+        return;
+    }
+    item = add_object(to, "metrics");
+    add_count(item, "count", metrics->count);
+    add_real(item, "mse", metrics->mse);
+    add_real(item, "sqnr_db", metrics->sqnr_db);
+    add_bool(item, "equal", metrics->sum_err2 == 0.0 && metrics->max_abs_error == 0.0);
+    add_real(item, "max_abs_error", metrics->max_abs_error);
+    add_real(item, "cosine", metrics->cosine);
+}
+
+static const char *status_name(vqc_layer_status status)
+{
+    return status == VQC_LAYER_CODED ? "coded" : status == VQC_LAYER_KEPT ? "kept" : "missing";
+}
+
+static void add_layers(json_object to, const vqc_layer_report *layers, size_t count)
+{
+    cJSON *array = add_array(to, "layers");
+
+    for (size_t i = 0; i < count && !*to.failed; i++) {
+        const vqc_layer_report *layer = &layers[i];
+        json_object item = append(array, to.failed);
+
+        if (*to.failed) {
+            return;
+        }
+        add_text(item, "name", layer->name);
+        add_text(item, "scope", layer->scope);
+        add_text(item, "node", layer->node);
+        add_text(item, "op", layer->op);
+        add_text(item, "dtype", layer->dtype);
+        add_dims(item, layer->dims, layer->rank);
+        add_count(item, "elements", layer->elements);
+        add_count(item, "use_count", layer->use_count);
+        add_text(item, "status", status_name(layer->status));
+        add_text(item, "codec", layer->codec);
+        add_text(item, "pattern", layer->pattern);
+        add_text(item, "reason", layer->reason);
+        add_count(item, "before_bytes", layer->before_bytes);
+        add_count(item, "after_bytes", layer->after_bytes);
+        add_real(item, "bits_per_weight", layer->bits_per_weight);
+        add_metrics(item, &layer->metrics);
+    }
+}
+
+static void add_groups(json_object to, const char *key, const vqc_size_group *groups, size_t count)
+{
+    cJSON *array = add_array(to, key);
+
+    for (size_t i = 0; i < count && !*to.failed; i++) {
+        json_object item = append(array, to.failed);
+
+        if (*to.failed) {
+            return;
+        }
+        add_text(item, "key", groups[i].key);
+        add_count(item, "bytes", groups[i].bytes);
+        add_count(item, "elements", groups[i].elements);
+        add_count(item, "rows", groups[i].rows);
+    }
+}
+
+static void add_rows(json_object to, const vqc_size_row *rows, size_t count)
+{
+    cJSON *array = add_array(to, "rows");
+
+    for (size_t i = 0; i < count && !*to.failed; i++) {
+        json_object item = append(array, to.failed);
+
+        if (*to.failed) {
+            return;
+        }
+        add_text(item, "name", rows[i].name);
+        add_text(item, "scope", rows[i].scope);
+        add_text(item, "op", rows[i].op);
+        add_text(item, "kind", rows[i].kind);
+        add_text(item, "dtype", rows[i].dtype);
+        add_dims(item, rows[i].dims, rows[i].rank);
+        add_count(item, "elements", rows[i].elements);
+        add_count(item, "bytes", rows[i].bytes);
+        add_bool(item, "has_ref", rows[i].has_ref);
+    }
+}
+
+/* The finished text with a newline at its end; frees the tree. */
+static char *print_tree(json_object root)
+{
+    char *text = *root.failed ? NULL : cJSON_Print(root.node);
+    char *line = NULL;
+    size_t length;
+
+    cJSON_Delete(root.node);
+    if (text == NULL) {
+        return NULL;
+    }
+    length = strlen(text);
+    line = malloc(length + 2);
+    if (line != NULL) {
+        memcpy(line, text, length);
+        memcpy(line + length, "\n", 2);
+    }
+    cJSON_free(text);
+    return line;
+}
+
+static void add_run(json_object root, const vqc_report *report)
+{
+    cJSON *array = add_array(root, "stages");
+
+    for (size_t i = 0; i < report->stage_count && !*root.failed; i++) {
+        json_object item = append(array, root.failed);
+        if (*root.failed) {
+            return;
+        }
+        add_text(item, "stage", report->stages[i].stage);
+        add_count(item, "time_ns", report->stages[i].time_ns);
+    }
+    add_count(root, "time_ns", report->time_ns);
+    add_count(root, "peak_memory_bytes", report->peak_memory_bytes);
+}
+
+static void add_misses(json_object root, const vqc_report *report)
+{
+    cJSON *array = add_array(root, "gate_misses");
+
+    for (size_t i = 0; i < report->miss_count && !*root.failed; i++) {
+        json_object item = append(array, root.failed);
+        if (*root.failed) {
+            return;
+        }
+        add_text(item, "gate", report->misses[i].gate);
+        add_text(item, "layer", report->misses[i].layer);
+        add_real(item, "limit", report->misses[i].limit);
+        add_real(item, "value", report->misses[i].value);
+    }
+}
+
+char *vqc_report_to_json(const vqc_report *report)
+{
+    bool failed = false;
+    json_object root = {cJSON_CreateObject(), &failed};
+
+    if (root.node == NULL) {
+        return NULL;
+    }
+    add_count(root, "format", JSON_FORMAT);
+    add_text(root, "kind", "compress");
+    add_text(root, "input", report->input);
+    add_text(root, "output", report->output);
+    add_text(root, "recipe", report->recipe);
+    add_bool(root, "dry_run", report->dry_run);
+    add_bool(root, "unchanged", report->unchanged);
+    add_bool(root, "file_removed", report->file_removed);
+    add_size(root, "before", &report->before);
+    add_size(root, "after", &report->after);
+    add_real(root, "size_ratio",
+             report->before.total_bytes == 0
+                 ? (double)NAN
+                 : (double)report->after.total_bytes / (double)report->before.total_bytes);
+    add_integer(root, "opset_before", report->opset_before);
+    add_integer(root, "opset_after", report->opset_after);
+    add_integer(root, "ir_before", report->ir_before);
+    add_integer(root, "ir_after", report->ir_after);
+    add_count(root, "weight_elements", report->weight_elements);
+    add_count(root, "weight_before_bytes", report->weight_before_bytes);
+    add_count(root, "weight_after_bytes", report->weight_after_bytes);
+    add_count(root, "coded_count", report->coded_count);
+    add_count(root, "kept_count", report->kept_count);
+    add_metrics(root, &report->metrics);
+    add_layers(root, report->layers, report->layer_count);
+    add_texts(root, "notes", report->notes, report->note_count);
+    add_misses(root, report);
+    add_run(root, report);
+    return print_tree(root);
+}
+
+char *vqc_inspection_to_json(const vqc_inspection *inspection)
+{
+    bool failed = false;
+    json_object root = {cJSON_CreateObject(), &failed};
+
+    if (root.node == NULL) {
+        return NULL;
+    }
+    add_count(root, "format", JSON_FORMAT);
+    add_text(root, "kind", "report");
+    add_text(root, "path", inspection->path);
+    add_text(root, "ref_path", inspection->ref_path);
+    add_size(root, "size", &inspection->size);
+    if (inspection->ref_path[0] != '\0') {
+        add_size(root, "ref_size", &inspection->ref_size);
+    }
+    add_integer(root, "ir_version", inspection->ir_version);
+    add_text(root, "opsets", inspection->opsets);
+    add_text(root, "producer", inspection->producer);
+    add_count(root, "weight_elements", inspection->weight_elements);
+    add_real(root, "bits_per_weight", inspection->bits_per_weight);
+    add_metrics(root, &inspection->metrics);
+    add_groups(root, "by_kind", inspection->by_kind, inspection->kind_count);
+    add_groups(root, "by_op", inspection->by_op, inspection->op_count);
+    add_groups(root, "by_dtype", inspection->by_dtype, inspection->dtype_count);
+    add_layers(root, inspection->layers, inspection->layer_count);
+    add_rows(root, inspection->rows, inspection->row_count);
+    add_texts(root, "notes", inspection->notes, inspection->note_count);
+    return print_tree(root);
+}
