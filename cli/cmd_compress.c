@@ -98,9 +98,11 @@ static void keep_numbers(vqc_job *job, const vqc_report *report)
 static char *job_json(vqc_arena *arena, const vqc_job *job, const vqc_report *report)
 {
     if (report == NULL)
-        return vqc_text_printf(
-            arena, "{\"format\": 1, \"input\": %s, \"error\": %s, \"exit_code\": %d}",
-            vqc_text_json(arena, job->input), vqc_text_json(arena, job->message), (int)job->status);
+        return vqc_text_printf(arena,
+                               "{\"format\": 1, \"kind\": \"compress\", \"input\": %s, \"error\": "
+                               "%s, \"exit_code\": %d}",
+                               vqc_text_json(arena, job->input), vqc_text_json(arena, job->message),
+                               (int)job->status);
     char *text = vqc_cli_check(vqc_report_to_json(report));
     size_t length = strlen(text);
     while (length > 0 && text[length - 1] == '\n')

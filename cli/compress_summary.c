@@ -131,7 +131,8 @@ char *vqc_compress_json(vqc_arena *arena, const vqc_job *jobs, size_t count, int
     FILE *stream = open_memstream(&text, &size);
     if (stream == NULL)
         vqc_cli_out_of_memory();
-    fprintf(stream, "{\"format\": 1, \"exit_code\": %d, \"models\": [\n", code);
+    fprintf(stream, "{\"format\": 1, \"kind\": \"compress\", \"exit_code\": %d, \"models\": [\n",
+            code);
     for (size_t i = 0; i < count; i++)
         fprintf(stream, "%s%s\n", jobs[i].json, i + 1 < count ? "," : "");
     fputs("]}\n", stream);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/commands.h"
@@ -135,10 +136,15 @@ int main(int argc, char **argv)
     vqc_cli_guard_streams();
     vqc_cli_guard_signals();
     int code = run(argc, argv);
-    errno = 0;
     bool failed = ferror(stdout) != 0;
+    errno = 0;
+    if (failed && write(STDOUT_FILENO, "\n", 1) == 1) /* its errno is long gone: ask again */
+        errno = 0;
+    int problem = errno;
     if (fclose(stdout) != 0 || failed) { /* a full disk or a closed stream shows here */
-        vqc_cli_error("standard output: %s", errno != 0 ? strerror(errno) : "write error");
+        if (problem == 0)
+            problem = errno;
+        vqc_cli_error("standard output: %s", problem != 0 ? strerror(problem) : "write error");
         if (code == VQC_OK || code == VQC_ERR_GATE)
             code = VQC_ERR_IO;
     }

@@ -26,9 +26,9 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_inspection *mode
         vqc_show_field(stream, "made by", vqc_text_clean(arena, model->producer));
     if (model->weight_elements > 0)
         vqc_show_field(stream, "weights",
-                       vqc_text_printf(arena, "%s values in %zu tensors, %s bits per weight",
+                       vqc_text_printf(arena, "%zu tensor%s, %s values, %s bits per weight",
+                                       model->layer_count, model->layer_count == 1 ? "" : "s",
                                        vqc_text_count(arena, model->weight_elements),
-                                       model->layer_count,
                                        vqc_text_bits(arena, model->bits_per_weight)));
     if (*model->ref_path == '\0')
         return;
