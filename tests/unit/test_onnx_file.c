@@ -2,13 +2,18 @@
  * failure. */
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/tensor.h"
@@ -448,6 +453,70 @@ Test(onnx_file, inputs_that_are_refused)
     expect_open_fails(at("fifo"), VQC_ERR_IO, "is not a regular file");
     expect_open_fails(at("none"), VQC_ERR_IO, "none: No such file or directory");
     expect_open_fails("/dev/null", VQC_ERR_IO, "is not a regular file");
+}
+
+static vqc_status map_below(const char *location)
+{
+    vqc_file_map map;
+    vqc_error error;
+    vqc_status status = vqc_file_map_below(folder, location, "test", &map, &error);
+
+    cr_assert(status != VQC_OK || (map.size_bytes == 4 && memcmp(map.data, "data", 4) == 0));
+    vqc_file_map_close(&map);
+    return status;
+}
+
+static void make_links(void)
+{
+    cr_assert_eq(mkdir(at("sub"), 0777), 0);
+    write_file(at("sub/file"), "data", 4);
+    cr_assert_eq(symlink("sub/file", at("inside")), 0);
+    cr_assert_eq(symlink("/etc/passwd", at("outside")), 0);
+    cr_assert_eq(symlink("..", at("up")), 0);
+    cr_assert_eq(symlink("/proc/self/root", at("magic")), 0);
+}
+
+static void expect_nothing_outside(void)
+{
+    char detour[64]; /* out of the folder and in again: the file is there */
+
+    (void)snprintf(detour, sizeof detour, "up/%s/sub/file", vqc_path_base(folder));
+    cr_assert_eq(map_below("sub/file"), VQC_OK);
+    cr_assert_eq(map_below("./sub//file"), VQC_OK);
+    cr_assert_eq(map_below("outside"), VQC_ERR_MODEL);
+    cr_assert_neq(map_below(detour), VQC_OK);
+    cr_assert_neq(map_below("magic/etc/passwd"), VQC_OK);
+    cr_assert_eq(map_below("../passwd"), VQC_ERR_MODEL);
+    cr_assert_eq(map_below("sub"), VQC_ERR_IO);
+    cr_assert_eq(map_below("sub/file/x"), VQC_ERR_IO);
+    cr_assert_eq(map_below("none"), VQC_ERR_IO);
+}
+
+Test(onnx_file, links_that_stay_inside_are_followed)
+{
+    make_links();
+    expect_nothing_outside();
+    cr_assert_eq(map_below("inside"), VQC_OK);
+}
+
+/* Kernels and sandboxes without openat2: no link is followed at all. */
+Test(onnx_file, no_links_without_openat2)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat2, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+
+    make_links();
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        cr_skip_test("this system does not let a process filter its own calls");
+    }
+    expect_nothing_outside();
+    cr_assert_eq(map_below("inside"), VQC_ERR_MODEL);
 }
 
 /* ---- output groups ---- */
