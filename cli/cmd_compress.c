@@ -82,7 +82,8 @@ static void keep_numbers(vqc_job *job, const vqc_report *report)
 {
     job->done = true;
     job->unchanged = report->unchanged;
-    job->note_count = report->note_count;
+    /* An unchanged model's report has a note that says so: the summary says it already. */
+    job->note_count = report->note_count - (report->unchanged && report->note_count > 0);
     job->before_bytes = report->before.total_bytes;
     job->after_bytes = report->after.total_bytes;
     job->weight_bytes = report->weight_after_bytes;

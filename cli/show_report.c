@@ -206,10 +206,6 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_report *report, 
         recipe = vqc_text_printf(arena, "%s with %zu change%s by --set", recipe, options->set_count,
                                  options->set_count == 1 ? "" : "s");
     vqc_show_field(stream, "recipe", recipe);
-    if (report->unchanged)
-        vqc_show_field(stream, "result",
-                       report->dry_run ? "nothing to gain: the output would be a copy of the input"
-                                       : "nothing to gain: the output is a copy of the input");
     show_weights(stream, arena, report);
     if (report->metrics.count > 0)
         vqc_show_field(stream, "weight error", vqc_show_metrics(arena, &report->metrics));
