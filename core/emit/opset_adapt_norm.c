@@ -62,6 +62,16 @@ static int64_t softmax_axis(const vqc_raise *raise, const Onnx__NodeProto *node,
     return -1;
 }
 
+const char *vqc_block_softmax_13(const vqc_raise *raise, const vqc_scope *scope,
+                                 const Onnx__NodeProto *node)
+{
+    const char *data = vqc_opset_input(node, 0);
+    int64_t axis = vqc_node_attr_int(node, "axis", 1);
+    int64_t rank = data == NULL ? -1 : vqc_opset_rank(raise, scope, data);
+
+    return rank >= 0 && (axis < -rank || axis > rank) ? "its axis is outside its input" : NULL;
+}
+
 /* Source: ONNX Softmax 11 and 13. Where the shape is not known: Flatten, operator, Reshape back. */
 vqc_status vqc_adapt_softmax_13(vqc_raise *raise, Onnx__NodeProto *node)
 {

@@ -36,6 +36,7 @@ vqc_opset_blocker vqc_block_batchnorm_9;
 vqc_opset_blocker vqc_block_batchnorm_14;
 vqc_opset_blocker vqc_block_groupnorm_21;
 vqc_opset_blocker vqc_block_meanvar_9;
+vqc_opset_blocker vqc_block_softmax_13;
 
 /* opset_adapt_resize.c: resampling */
 vqc_opset_adapter vqc_adapt_upsample_10;

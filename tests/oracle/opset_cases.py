@@ -82,6 +82,8 @@ def softmax_cases():
               expect=lambda m, t: ops(m) == ["Softmax"])
     yield one("Softmax", 11, {"x": rand(3, 5)}, [[3, 5]], name="matrix", expect=lambda m, t: ops(m) == ["Softmax"])
     yield one("Softmax", 11, {"x": rand(2, 1, 5)}, [[2, 1, 5]], axis=1, expect=lambda m, t: ops(m) == ["Softmax"])
+    yield one("Softmax", 12, {"x": rand(2, 3)}, [[2, 3]], axis=5, targets=(13, 21), unchecked=True,
+              blocked="its axis is outside its input")
     yield one("Softmax", 11, {"x": rand(0, 3, 5)}, [[0, 3, 5]], name="empty", axis=1)
     yield one("Softmax", 11, {"x": rand(2, 3, 0)}, [[2, 3, 0]], name="empty last", axis=1, targets=(14, 21))
 
@@ -219,6 +221,8 @@ def resize_cases():
     for mode in ("nearest", "linear"):
         yield one("Resize", 11, {"x": x}, [[1, 2, 5, 14]], {"r": empty, "s": empty, "z": sizes}, mode=mode,
                   targets=(13, 18, 19, 21, 28))
+    yield one("Resize", 11, {"x": x}, [[1, 2, 14, 18]], {"r": empty, "s": np.array([1, 1, 2, 2], np.float32)},
+              inputs=["x", "r", "s", ""], mode="linear", name="no sizes", targets=(13, 18, 19, 21, 28))
     for rounding in ("floor", "round_prefer_floor"):
         for scales in ([1, 1, 2, 2], [1, 1, .6, 1.7]):
             yield one("Resize", 11, {"x": x}, [shape(scales)], {"r": empty, "s": np.array(scales, np.float32)},
