@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/lanes.h"
+#include "kernels/simd_x86_reduce.h"
 
 typedef struct vf {
     __m256 a, b;
@@ -244,12 +245,17 @@ VQC_INLINE vi vi_load_code(const void *q, enum vqc_code code)
     return (vi){_mm256_cvtepi16_epi32(lo), _mm256_cvtepi16_epi32(hi)};
 }
 
+/* Not vmaskmovps, whose store form takes dozens of cycles on AMD cores. */
 VQC_INLINE void vf_store_n(float *p, size_t n, vf x)
 {
-    const vm m = vm_first(n);
-    _mm256_maskstore_ps(p, m.a, x.a);
-    if (n > 8)
-        _mm256_maskstore_ps(p + 8, m.b, x.b);
+    float rest[8];
+    _mm256_storeu_ps(rest, n < 8 ? x.a : x.b);
+    if (n >= 8) {
+        _mm256_storeu_ps(p, x.a);
+        p += 8;
+        n -= 8;
+    }
+    vqc_copy_short(p, rest, n * sizeof *p);
 }
 
 VQC_INLINE void vi_store_code_n(void *q, size_t n, enum vqc_code code, vi x)
@@ -292,6 +298,21 @@ VQC_INLINE void vf_store_f64(double *p, vf x)
     _mm256_storeu_pd(p + 4, _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)));
     _mm256_storeu_pd(p + 8, _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)));
     _mm256_storeu_pd(p + 12, _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1)));
+}
+
+VQC_INLINE double vf_sum(vf x)
+{
+    return halves_sum(x.a, x.b);
+}
+
+VQC_INLINE float vf_smallest(vf x)
+{
+    return halves_min(x.a, x.b);
+}
+
+VQC_INLINE float vf_largest(vf x)
+{
+    return halves_max(x.a, x.b);
 }
 
 /* One register of the FMA probe and how many of them make 16 lanes. */

@@ -11,6 +11,7 @@
 #endif
 
 #include "kernels/lanes.h"
+#include "kernels/simd_x86_reduce.h"
 
 typedef struct vf {
     __m512 v;
@@ -268,6 +269,21 @@ VQC_INLINE void vf_store_f64(double *p, vf x)
 {
     _mm512_storeu_pd(p, _mm512_cvtps_pd(_mm512_castps512_ps256(x.v)));
     _mm512_storeu_pd(p + 8, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v, 1)));
+}
+
+VQC_INLINE double vf_sum(vf x)
+{
+    return halves_sum(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
+}
+
+VQC_INLINE float vf_smallest(vf x)
+{
+    return halves_min(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
+}
+
+VQC_INLINE float vf_largest(vf x)
+{
+    return halves_max(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
 }
 
 /* One register of the FMA probe and how many of them make 16 lanes. */

@@ -308,6 +308,31 @@ VQC_INLINE void vf_store_f64(double *p, vf x)
     }
 }
 
+VQC_INLINE double vf_sum(vf x)
+{
+    const float32x4_t a = x.v[0], b = x.v[1], c = x.v[2], d = x.v[3];
+    const float64x2_t t0 = vaddq_f64(vcvt_f64_f32(vget_low_f32(a)), vcvt_f64_f32(vget_low_f32(c)));
+    const float64x2_t t2 = vaddq_f64(vcvt_high_f64_f32(a), vcvt_high_f64_f32(c));
+    const float64x2_t t4 = vaddq_f64(vcvt_f64_f32(vget_low_f32(b)), vcvt_f64_f32(vget_low_f32(d)));
+    const float64x2_t t6 = vaddq_f64(vcvt_high_f64_f32(b), vcvt_high_f64_f32(d));
+    const float64x2_t pair = vaddq_f64(vaddq_f64(t0, t4), vaddq_f64(t2, t6));
+    return vgetq_lane_f64(pair, 0) + vgetq_lane_f64(pair, 1);
+}
+
+VQC_INLINE float vf_smallest(vf x)
+{
+    float lanes[VQC_LANES];
+    vf_store(lanes, x);
+    return vqc_lanes_min(lanes);
+}
+
+VQC_INLINE float vf_largest(vf x)
+{
+    float lanes[VQC_LANES];
+    vf_store(lanes, x);
+    return vqc_lanes_max(lanes);
+}
+
 /* One register of the FMA probe and how many of them make 16 lanes. */
 typedef float32x4_t vf_native;
 #define VF_NATIVE_PER_VECTOR 4

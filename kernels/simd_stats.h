@@ -16,27 +16,6 @@ VQC_INLINE uint64_t vi_sum(vi x)
     return sum;
 }
 
-VQC_INLINE double vf_sum(vf x)
-{
-    float lanes[VQC_LANES];
-    vf_store(lanes, x);
-    return vqc_lanes_sum(lanes);
-}
-
-VQC_INLINE float vf_smallest(vf x)
-{
-    float lanes[VQC_LANES];
-    vf_store(lanes, x);
-    return vqc_lanes_min(lanes);
-}
-
-VQC_INLINE float vf_largest(vf x)
-{
-    float lanes[VQC_LANES];
-    vf_store(lanes, x);
-    return vqc_lanes_max(lanes);
-}
-
 VQC_INLINE vm vf_nonfinite(vf x)
 {
     return vi_gt(vi_and(vi_bits(x), vi_set(0x7fffffff)), vi_set(0x7f7fffff));
