@@ -315,14 +315,30 @@ static void transpose_last(const float *in, float *out, const int64_t *dims, siz
     }
 }
 
-vqc_status vqc_weight_decode_codes(vqc_weights *weights, const vqc_weight *weight, float **out,
-                                   int64_t *dims, size_t *rank, vqc_error *error)
+/* Turns the last two axes of *values round; dims follow. */
+static vqc_status turn(float **values, int64_t *dims, size_t rank, size_t elements,
+                       vqc_error *error)
+{
+    float *turned = malloc(elements * sizeof *turned + 1);
+    int64_t rows = dims[rank - 2];
+
+    if (turned == NULL) {
+        return vqc_fail_memory(error, elements * sizeof *turned);
+    }
+    transpose_last(*values, turned, dims, rank);
+    free(*values);
+    *values = turned;
+    dims[rank - 2] = dims[rank - 1];
+    dims[rank - 1] = rows;
+    return VQC_OK;
+}
+
+static vqc_status decode_codes(vqc_weights *weights, const vqc_weight *weight, float **out,
+                               int64_t *dims, size_t *rank, vqc_error *error)
 {
     codes self = {.weight = weight};
-    float *turned;
     vqc_status status = load_codes(weights, &self, error);
 
-    *out = NULL;
     if (status == VQC_OK) {
         *out = malloc(weight->elements * sizeof **out + 1);
         status = *out == NULL ? vqc_fail_memory(error, weight->elements * sizeof **out) : VQC_OK;
@@ -338,44 +354,52 @@ vqc_status vqc_weight_decode_codes(vqc_weights *weights, const vqc_weight *weigh
     }
     *rank = weight->rank;
     memcpy(dims, weight->dims, weight->rank * sizeof *dims);
-    if (status == VQC_OK && weight->quantized->transposed && weight->rank >= 2) {
-        turned = malloc(weight->elements * sizeof *turned + 1);
-        if (turned == NULL) {
-            status = vqc_fail_memory(error, weight->elements * sizeof *turned);
-        } else {
-            transpose_last(*out, turned, dims, *rank);
-            free(*out);
-            *out = turned;
-            dims[*rank - 1] = weight->dims[*rank - 2];
-            dims[*rank - 2] = weight->dims[*rank - 1];
-        }
-    }
     codes_clear(&self);
-    if (status != VQC_OK) {
-        free(*out);
-        *out = NULL;
-    }
     return status;
+}
+
+/* Whether the node reads this matrix as its transpose (Gemm, FusedMatMul, QGemm). */
+static bool reads_transposed(const vqc_weight *weight)
+{
+    const char *attr = weight->float_input == 0 ? "transA" : "transB";
+
+    return strstr(weight->node->op_type, "MatMul") != NULL ||
+                   strstr(weight->node->op_type, "Gemm") != NULL
+               ? vqc_node_attr_int(weight->node, attr, 0) != 0
+               : false;
 }
 
 vqc_status vqc_weight_decode(vqc_weights *weights, const vqc_weight *weight, bool as_operand,
                              float **out, int64_t *dims, size_t *rank, vqc_error *error)
 {
     vqc_buffer *buffer = NULL;
+    size_t elements = weight->elements;
+    bool transposed = as_operand && reads_transposed(weight);
     vqc_status status;
 
     *out = NULL;
+    *rank = 0;
     if (weight->quantized != NULL) {
-        return vqc_weight_decode_codes(weights, weight, out, dims, rank, error);
+        transposed = transposed || (as_operand && weight->quantized->transposed);
+        status = decode_codes(weights, weight, out, dims, rank, error);
+    } else {
+        status = vqc_weights_evaluate(weights, as_operand ? weight->operand : weight->value,
+                                      &buffer, error);
+        if (status == VQC_OK) {
+            *rank = buffer->rank;
+            elements = buffer->elements;
+            memcpy(dims, buffer->dims, buffer->rank * sizeof *dims);
+            status = vqc_buffer_to_f32(buffer, out, error);
+        }
+        vqc_buffer_destroy(&buffer);
     }
-    status =
-        vqc_weights_evaluate(weights, as_operand ? weight->operand : weight->value, &buffer, error);
-    if (status == VQC_OK) {
-        *rank = buffer->rank;
-        memcpy(dims, buffer->dims, buffer->rank * sizeof *dims);
-        status = vqc_buffer_to_f32(buffer, out, error);
+    if (status == VQC_OK && transposed && *rank >= 2) {
+        status = turn(out, dims, *rank, elements, error);
     }
-    vqc_buffer_destroy(&buffer);
+    if (status != VQC_OK) {
+        free(*out);
+        *out = NULL;
+    }
     return status;
 }
 

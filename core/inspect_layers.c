@@ -197,14 +197,16 @@ static void discard(const vqc_weights *weights, const vqc_weight *weight)
     }
 }
 
-/* Compares the two as stored, or, when their layouts differ, as their operators read them. */
+/* Compares the two as they lie, or, when their layouts differ or may differ because one of them is
+ * inside a quantized operator, as their operators compute with them. */
 static vqc_status measure(vqc_weights *weights, const vqc_weight *weight, vqc_weights *reference,
                           const vqc_weight *original, vqc_error_sums *sums, vqc_error *error)
 {
     vqc_status status = VQC_OK;
     bool done = false;
+    int first = weight->quantized != NULL || original->quantized != NULL;
 
-    for (int as_operand = 0; status == VQC_OK && !done && as_operand < 2; as_operand++) {
+    for (int as_operand = first; status == VQC_OK && !done && as_operand < 2; as_operand++) {
         float *got = NULL;
         float *want = NULL;
         int64_t got_dims[VQC_EXEC_MAX_RANK];
@@ -239,6 +241,12 @@ static vqc_status measure(vqc_weights *weights, const vqc_weight *weight, vqc_we
 
 /* ---- reports ---- */
 
+/* The inspection outlives the models: nothing may be borrowed from them. NULL stays NULL. */
+static const char *copy_text(const char *text, vqc_arena *arena)
+{
+    return text == NULL ? NULL : vqc_arena_strdup(arena, text);
+}
+
 static vqc_status fill_report(vqc_weights *weights, const vqc_weight *weight, vqc_arena *arena,
                               vqc_layer_report *out, vqc_error *error)
 {
@@ -248,8 +256,8 @@ static vqc_status fill_report(vqc_weights *weights, const vqc_weight *weight, vq
     memset(out, 0, sizeof *out);
     out->name = vqc_arena_strdup(arena, weight->value->name);
     out->scope = vqc_arena_strdup(arena, weight->value->scope->path);
-    out->node = vqc_node_label(weight->node, arena);
-    out->op = vqc_node_op_name(weight->node, arena);
+    out->node = copy_text(vqc_node_label(weight->node, arena), arena);
+    out->op = copy_text(vqc_node_op_name(weight->node, arena), arena);
     out->dtype = tensor != NULL ? vqc_dtype_describe(tensor->data_type)->name : "float32";
     out->rank = weight->rank;
     out->elements = weight->elements;

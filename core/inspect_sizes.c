@@ -124,6 +124,14 @@ static bool add_range(sizer *self, const Onnx__TensorProto *tensor, size_t row)
     return true;
 }
 
+/* The operator's name, copied: the inspection outlives the model. */
+static const char *own_op_name(const Onnx__NodeProto *node, vqc_arena *arena)
+{
+    const char *name = vqc_node_op_name(node, arena);
+
+    return name == NULL ? NULL : vqc_arena_strdup(arena, name);
+}
+
 /* The operator that reads a value first, or "" */
 static const char *reader_op(const sizer *self, const vqc_value *value, vqc_arena *arena)
 {
@@ -137,7 +145,7 @@ static const char *reader_op(const sizer *self, const vqc_value *value, vqc_aren
             node = value->uses[u].node;
         }
     }
-    return node == NULL ? "" : vqc_node_op_name(node, arena);
+    return node == NULL ? "" : own_op_name(node, arena);
 }
 
 /* A row for a stored tensor that takes `bytes` of the .onnx file. value: NULL when it has no name
@@ -354,8 +362,8 @@ static vqc_status add_node(sizer *self, const Onnx__NodeProto *node, const vqc_s
     if (index < self->weights->count) {
         self->weights->items[index].bytes += bytes;
     }
-    row->op = vqc_node_op_name(
-        index < self->weights->count ? self->weights->items[index].node : node, self->out->arena);
+    row->op = own_op_name(index < self->weights->count ? self->weights->items[index].node : node,
+                          self->out->arena);
     return row->op != NULL ? VQC_OK : vqc_fail_memory(self->error, 0);
 }
 

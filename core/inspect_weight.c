@@ -7,6 +7,7 @@
 #include "core/layer.h"
 
 enum {
+    VIEW_BUDGET = 64,     /* views walked through from one operand to its weights */
     CHAIN_STEPS = 6,      /* nodes followed behind an integer operator to its scale */
     OWN_BUDGET = 1 << 24, /* values visited in all: keeps hostile graphs from taking long */
     WORK_BASE = 1 << 30   /* bytes that decoding may write, plus 256 x the model */
@@ -15,6 +16,7 @@ enum {
 static const vqc_quantized_op QUANTIZED[] = {
     {"com.microsoft", "MatMulNBits", 1, 2, 3, 1, VQC_SCALE_NBITS, true},
     {"com.microsoft", "GatherBlockQuantized", 0, 2, 3, 0, VQC_SCALE_GATHER, false},
+    {"", "Gather", 0, -1, -1, 0, VQC_SCALE_LAST, false}, /* of codes */
     {"", "MatMulInteger", 1, -1, 3, 1, VQC_SCALE_LAST, false},
     {"", "MatMulInteger", 0, -1, 2, 0, VQC_SCALE_FIRST, false},
     {"", "ConvInteger", 1, -1, 3, 1, VQC_SCALE_FIRST, false},
@@ -185,24 +187,39 @@ static bool find_shape(vqc_weights *self, const vqc_value *value, int32_t *dtype
 
 /* ---- finding ---- */
 
-/* The value behind nodes that only turn it round: that is where names are kept. */
-static const vqc_value *canonical(const vqc_weights *self, const vqc_value *value)
+/* Whether the node gives back elements of its inputs unchanged. */
+static bool is_view(const Onnx__NodeProto *node)
 {
-    static const char *const views[] = {"Identity", "Transpose", "Squeeze", "Unsqueeze"};
+    static const char *const views[] = {"Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape",
+                                        "Flatten",  "Slice",     "Concat",  "Split"};
 
-    for (int depth = 0; depth < 64 && value->producer != NULL; depth++) {
-        const vqc_value *input = resolve_input(self, value->scope, value->producer, 0);
-        bool view = false;
-
-        for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
-            view = view || vqc_node_is(value->producer, views[i]);
+    for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
+        if (vqc_node_is(node, views[i])) {
+            return true;
         }
-        if (!view || input == NULL || value->initializer != NULL) {
-            break;
-        }
-        value = input;
     }
-    return value;
+    return false;
+}
+
+/*
+ * Whether the walk back to the weight goes on behind this view. A Reshape of something computed is
+ * the last step of what decodes a weight and carries its name; any other view is a step of the
+ * model's own.
+ */
+static bool goes_on(const vqc_weights *self, const vqc_value *value)
+{
+    const vqc_value *input;
+
+    if (value->initializer != NULL || value->producer == NULL || !is_view(value->producer)) {
+        return false;
+    }
+    input = resolve_input(self, value->scope, value->producer, 0);
+    if (input == NULL) {
+        return false;
+    }
+    return !vqc_node_is(value->producer, "Reshape") || vqc_value_stored_tensor(input) != NULL ||
+           input->producer == NULL || is_view(input->producer) ||
+           strcmp(input->producer->op_type, "DequantizeLinear") == 0;
 }
 
 static vqc_status add_weight(vqc_weights *self, const vqc_weight *weight, vqc_error *error)
@@ -237,9 +254,28 @@ static const vqc_use *only_use(const vqc_value *value)
                                                                                  : NULL;
 }
 
+/* The factor of a Mul that is the weight's scale: the constant one, or of two constants the one on
+ * the side on which the operator has the weight. */
+static bool take_factor(const vqc_weights *self, vqc_weight *weight, const vqc_scope *scope,
+                        const Onnx__NodeProto *mul)
+{
+    for (size_t k = 0; k < 2; k++) {
+        size_t side = k == 0 ? weight->input & 1 : 1 - (weight->input & 1);
+        const vqc_value *factor = resolve_input(self, scope, mul, side);
+
+        if (is_constant(self, factor)) {
+            weight->scale = factor;
+            weight->scale_node = mul;
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
  * MatMulInteger -> Cast -> Mul(., Mul(x_scale, w_scale)) or -> Mul(., x_scale) -> Mul(., w_scale):
- * the constant factor is the weight's scale.
+ * the constant factor is the weight's scale. Gather -> DequantizeLinear(., scale, zero point), or
+ * Gather -> MatMulInteger as one of its operands.
  */
 static void find_scale_behind(const vqc_weights *self, vqc_weight *weight)
 {
@@ -251,22 +287,32 @@ static void find_scale_behind(const vqc_weights *self, vqc_weight *weight)
         if (use == NULL || use->node->n_output == 0) {
             return;
         }
+        if (vqc_node_is(weight->node, "Gather")) {
+            if (strcmp(use->node->op_type, "DequantizeLinear") == 0 && use->input == 0) {
+                weight->scale = resolve_input(self, use->scope, use->node, 1);
+                weight->zero = resolve_input(self, use->scope, use->node, 2);
+                weight->scale_node = use->node;
+            } else if (vqc_node_is(use->node, "MatMulInteger") && use->input < 2) {
+                vqc_weight reader = {.scope = use->scope, .node = use->node, .input = use->input};
+                find_scale_behind(self, &reader);
+                weight->scale = reader.scale;
+                weight->scale_node = reader.scale_node;
+                weight->zero = resolve_input(self, use->scope, use->node, use->input + 2);
+            }
+            return;
+        }
         if (vqc_node_is(use->node, "Mul")) {
             const vqc_value *other = resolve_input(self, use->scope, use->node, 1 - use->input);
+            bool product =
+                other != NULL && other->producer != NULL && vqc_node_is(other->producer, "Mul");
+
+            if (product && take_factor(self, weight, other->scope, other->producer)) {
+                return;
+            }
             if (is_constant(self, other)) {
                 weight->scale = other;
                 weight->scale_node = use->node;
                 return;
-            }
-            if (other != NULL && other->producer != NULL && vqc_node_is(other->producer, "Mul")) {
-                for (size_t i = 0; i < 2; i++) {
-                    const vqc_value *factor = resolve_input(self, other->scope, other->producer, i);
-                    if (is_constant(self, factor)) {
-                        weight->scale = factor;
-                        weight->scale_node = other->producer;
-                        return;
-                    }
-                }
             }
         } else if (!vqc_node_is(use->node, "Cast")) {
             return;
@@ -320,10 +366,57 @@ static vqc_status look_at_quantized(vqc_weights *self, vqc_weight *weight, vqc_e
         find_scale_behind(self, weight);
     }
     weight->scale = is_constant(self, weight->scale) ? weight->scale : NULL;
+    if (vqc_node_is(weight->node, "Gather") && weight->scale == NULL) {
+        return VQC_OK; /* not codes: any table of integers */
+    }
     if (row->zero >= 0) {
         weight->zero = resolve_input(self, weight->scope, weight->node, (size_t)row->zero);
     }
     return add_weight(self, weight, error);
+}
+
+/* Adds the weights that a float operand consists of: itself, or what views and Concat put together.
+ */
+static vqc_status add_bases(vqc_weights *self, vqc_weight *weight, const vqc_value *value,
+                            size_t *budget, vqc_error *error)
+{
+    int32_t dtype;
+    size_t size_bytes;
+    bool many;
+    vqc_status status = VQC_OK;
+
+    if (*budget == 0) {
+        return VQC_OK;
+    }
+    --*budget;
+    if (!goes_on(self, value)) {
+        weight->value = value;
+        if (!find_shape(self, value, &dtype, weight->dims, &weight->rank) ||
+            !vqc_dtype_describe(dtype)->is_float ||
+            !vqc_exec_sizes(weight->dims, weight->rank, sizeof(double), &weight->elements,
+                            &size_bytes)) {
+            return VQC_OK;
+        }
+        return add_weight(self, weight, error);
+    }
+    many = vqc_node_is(value->producer, "Concat");
+    for (size_t i = 0; status == VQC_OK && i < (many ? value->producer->n_input : 1); i++) {
+        const vqc_value *input = resolve_input(self, value->scope, value->producer, i);
+        if (input != NULL) {
+            status = add_bases(self, weight, input, budget, error);
+        }
+    }
+    return status;
+}
+
+/* Whether a table that Gather reads holds codes rather than floats. */
+static bool is_coded_table(vqc_weights *self, const vqc_value *value)
+{
+    int32_t dtype;
+    int64_t dims[VQC_EXEC_MAX_RANK];
+    size_t rank;
+
+    return find_shape(self, value, &dtype, dims, &rank) && !vqc_dtype_describe(dtype)->is_float;
 }
 
 static vqc_status look_at_input(vqc_weights *self, const vqc_scope *scope,
@@ -332,21 +425,22 @@ static vqc_status look_at_input(vqc_weights *self, const vqc_scope *scope,
     vqc_weight weight = {.scope = scope, .node = node, .input = input, .float_input = input};
     vqc_operand operand;
     int32_t dtype;
-    int64_t seen[VQC_EXEC_MAX_RANK];
+    int64_t seen[VQC_EXEC_MAX_RANK] = {2, 2};
     size_t seen_rank;
-    size_t size_bytes;
+    size_t budget = VIEW_BUDGET;
 
     weight.operand = resolve_input(self, scope, node, input);
     if (!is_constant(self, weight.operand)) {
         return VQC_OK;
     }
     weight.quantized = find_quantized(node, input);
-    if (weight.quantized != NULL) {
+    if (weight.quantized != NULL &&
+        (!vqc_node_is(node, "Gather") || is_coded_table(self, weight.operand))) {
         return look_at_quantized(self, &weight, error);
     }
+    weight.quantized = NULL;
     /* rank 2 stands for any matrix: only inputs that may be weights are worth a look at their shape
      */
-    seen[0] = seen[1] = 2;
     operand = vqc_operand_describe(node, input, seen, 2);
     if (operand.role != VQC_ROLE_WEIGHT ||
         !find_shape(self, weight.operand, &dtype, seen, &seen_rank) ||
@@ -354,13 +448,9 @@ static vqc_status look_at_input(vqc_weights *self, const vqc_scope *scope,
         return VQC_OK;
     }
     operand = vqc_operand_describe(node, input, seen, seen_rank);
-    weight.value = canonical(self, weight.operand);
-    if (operand.role != VQC_ROLE_WEIGHT ||
-        !find_shape(self, weight.value, &dtype, weight.dims, &weight.rank) ||
-        !vqc_exec_sizes(weight.dims, weight.rank, sizeof(double), &weight.elements, &size_bytes)) {
-        return VQC_OK;
-    }
-    return add_weight(self, &weight, error);
+    return operand.role != VQC_ROLE_WEIGHT
+               ? VQC_OK
+               : add_bases(self, &weight, weight.operand, &budget, error);
 }
 
 vqc_status vqc_weights_find(vqc_model *model, vqc_weights *weights, vqc_error *error)
@@ -456,7 +546,7 @@ static bool claim(owning *self, const void *item, bool *memory)
 
 static bool own_weight(owning *self, const vqc_weight *weight)
 {
-    bool memory = push(self, weight->operand) && push(self, weight->scale) &&
+    bool memory = push(self, weight->value) && push(self, weight->scale) &&
                   push(self, is_constant(self->weights, weight->zero) ? weight->zero : NULL);
 
     while (memory && self->depth > 0) {
@@ -488,7 +578,7 @@ static bool find_outside_uses(vqc_weights *weights)
         size_t index = vqc_pointer_map_get(&weights->owner, value, VQC_NOBODY);
         const vqc_weight *weight = index < weights->count ? &weights->items[index] : NULL;
 
-        if (weight == NULL || value == weight->value || value == weight->operand) {
+        if (weight == NULL || value == weight->value) {
             continue;
         }
         for (size_t u = 0; u < value->use_count; u++) {

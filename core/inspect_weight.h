@@ -75,16 +75,13 @@ void vqc_weights_clear(vqc_weights *weights);
 vqc_status vqc_weights_own(vqc_weights *weights, vqc_error *error);
 
 /*
- * The weight in float32, [elements], malloc'ed. as_operand: as a float operator would read it
- * (MatMul [K, N], LSTM [dirs, 4 * hidden, in]), else as `value` lies. dims [VQC_EXEC_MAX_RANK],
- * *rank: its shape. Errors: VQC_ERR_MODEL when it cannot be computed, with the reason.
+ * The weight in float32, [elements], malloc'ed. as_operand: in the orientation in which the float
+ * operator computes with it (MatMul and Gemm [K, N], LSTM [dirs, 4 * hidden, in]); else as `value`
+ * lies. dims [VQC_EXEC_MAX_RANK], *rank: its shape. Errors: VQC_ERR_MODEL when it cannot be
+ * computed, with the reason.
  */
 vqc_status vqc_weight_decode(vqc_weights *weights, const vqc_weight *weight, bool as_operand,
                              float **out, int64_t *dims, size_t *rank, vqc_error *error);
-
-/* Decodes a quantized operator's weight; its own file because of the layouts. */
-vqc_status vqc_weight_decode_codes(vqc_weights *weights, const vqc_weight *weight, float **out,
-                                   int64_t *dims, size_t *rank, vqc_error *error);
 
 /* Evaluates a constant value of the model within the work that is left. */
 vqc_status vqc_weights_evaluate(vqc_weights *weights, const vqc_value *value, vqc_buffer **out,

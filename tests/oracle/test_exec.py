@@ -1,7 +1,7 @@
 """The constant executor (core/exec) against onnx.reference and ONNX Runtime: test_exec.py [EXEC_TOOL].
 
 Makes a model without inputs for every case, evaluates it with tests/oracle/exec_tool.c and compares the bits of every
-output with the oracle's: equal for everything that the specification makes exact, within 2 ulp for transcendental
+output with the oracle's: equal for everything that the specification makes exact, within a few ulp for transcendental
 functions. Broken models must give an error that says what is wrong. Prints
 "N passed, N failed, N skipped"; exit code 1 when something failed.
 """
