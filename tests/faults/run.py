@@ -6,6 +6,7 @@ output folder either empty or with the complete output.
 
 import argparse
 import concurrent.futures
+import json
 import os
 import random
 import resource
@@ -85,6 +86,32 @@ def judge(done, codes, folder=None, whole=None):
     return problems
 
 
+def leftovers(folder, whole, code):
+    """Problems with what a run under a fault left: only complete files, and all of them after exit code 0.
+
+    A JSON report also says what failed, and a model stays when only its report could not be written.
+    """
+    problems = []
+    left = sorted(os.listdir(folder))
+    if code == 0 and left != sorted(whole):
+        problems.append(f"exit code 0 left {left}, wanted {sorted(whole)}")
+    for name in left:
+        data = open(os.path.join(folder, name), "rb").read()
+        if name == "report.json":
+            try:
+                done = json.loads(data).get("error") is None
+            except ValueError:
+                problems.append("report.json is no JSON")
+                continue
+            if done and "out.onnx" not in left:
+                problems.append("report.json tells of no error, but there is no model")
+        elif data != whole.get(name):
+            problems.append(f"exit code {code} left {name} with other bytes than a good run")
+        elif code != 0 and "report.json" not in whole:
+            problems.append(f"exit code {code} left {name}")
+    return problems
+
+
 def fresh(parent):
     return tempfile.mkdtemp(dir=parent)
 
@@ -111,9 +138,6 @@ def allocation_scenario(suite, work, name, arguments, writes, sticky):
         suite.case(f"allocations: {name}", [f"without a fault: exit code {done.returncode} {done.stderr[-200:]!r}"])
         return
     whole = {file: open(os.path.join(baseline, file), "rb").read() for file in os.listdir(baseline)}
-    if "report.json" in whole:
-        whole = None  # the report carries times
-
     def attempt(number):
         folder = fresh(work)
         mark = os.path.join(work, f"mark{name.replace(' ', '-')}{number}{sticky}")
@@ -123,7 +147,9 @@ def allocation_scenario(suite, work, name, arguments, writes, sticky):
         reached = os.path.exists(mark)
         if reached:
             os.unlink(mark)
-        problems = judge(result, ALLOCATION_CODES, folder if writes else None, whole if writes else None)
+        problems = judge(result, ALLOCATION_CODES)
+        if writes:
+            problems += leftovers(folder, whole, result.returncode)
         shutil.rmtree(folder)
         return reached, [f"allocation {number}: {problem}" for problem in problems]
 
