@@ -343,6 +343,54 @@ static void view_squeeze(const trace *self, const vqc_use *use, view *out)
     out->rank = rank;
 }
 
+/* Axes that a Reshape leaves alone at the front and the back keep their meaning; those that it
+ * joins or splits are no axis of the stored tensor any more. */
+static void view_reshape(const trace *self, const vqc_use *use, view *out)
+{
+    int64_t shape[MAX_RANK];
+    size_t count = 0;
+    size_t front = 0;
+    size_t back = 0;
+    int64_t known = 1;
+    int64_t total = 1;
+    size_t open = SIZE_MAX;
+    view in = *out;
+
+    out->known = in.known && static_ints(self, use, "shape", 1, shape, MAX_RANK, &count);
+    for (size_t i = 0; out->known && i < in.rank; i++) {
+        out->known = in.dims[i] > 0 && !__builtin_mul_overflow(total, in.dims[i], &total);
+    }
+    for (size_t i = 0; out->known && i < count; i++) {
+        shape[i] = shape[i] == 0 && i < in.rank ? in.dims[i] : shape[i];
+        if (shape[i] == -1 && open == SIZE_MAX) {
+            open = i;
+        } else {
+            out->known = shape[i] > 0 && !__builtin_mul_overflow(known, shape[i], &known);
+        }
+    }
+    if (!out->known || total % known != 0 || (open == SIZE_MAX && total != known)) {
+        out->known = false;
+        return;
+    }
+    if (open != SIZE_MAX) {
+        shape[open] = total / known;
+    }
+    while (front < count && front < in.rank && shape[front] == in.dims[front]) {
+        front++;
+    }
+    while (back < count - front && back < in.rank - front &&
+           shape[count - 1 - back] == in.dims[in.rank - 1 - back]) {
+        back++;
+    }
+    out->rank = count;
+    for (size_t i = 0; i < count; i++) {
+        out->dims[i] = shape[i];
+        out->source_axis[i] = i < front           ? in.source_axis[i]
+                              : i >= count - back ? in.source_axis[in.rank - (count - i)]
+                                                  : -1;
+    }
+}
+
 /*
  * Steps through a node that only rearranges or converts its constant input, so that what reads its
  * output still reads this weight. False: the node is a reader in its own right.
@@ -374,7 +422,9 @@ static bool step_through(trace *self, const vqc_use *use, view *seen)
         for (size_t i = 0; i < MAX_RANK; i++) {
             seen->dims[i] = -1;
         }
-    } else if (strcmp(op, "Reshape") == 0 || strcmp(op, "Flatten") == 0) {
+    } else if (strcmp(op, "Reshape") == 0) {
+        view_reshape(self, use, seen);
+    } else if (strcmp(op, "Flatten") == 0) {
         seen->known = false;
     } else if (strcmp(op, "Cast") != 0 && strcmp(op, "QuantizeLinear") != 0 &&
                strcmp(op, "DequantizeLinear") != 0 && strcmp(op, "CastLike") != 0) {
@@ -394,6 +444,24 @@ static int role_rank(vqc_layer_role role)
     return ranks[role];
 }
 
+/* A view may leave a matrix with one of its axes spread over several: the nearest other axis stands
+ * in. */
+static void complete_axes(vqc_operand *operand, int rank)
+{
+    int last = rank - 1;
+
+    if (operand->role != VQC_ROLE_WEIGHT || rank < 2) {
+        return;
+    }
+    if (operand->channel_axis < 0) {
+        operand->channel_axis = operand->reduction_axis == 0 ? last : 0;
+        operand->channel_joins_outer = false;
+    }
+    if (operand->reduction_axis < 0) {
+        operand->reduction_axis = operand->channel_axis == last ? last - 1 : last;
+    }
+}
+
 /* Takes the role of one reader into the layer when it outranks what was found so far. */
 static void decide(trace *self, const vqc_use *use, const view *seen)
 {
@@ -411,6 +479,7 @@ static void decide(trace *self, const vqc_use *use, const view *seen)
         int reduction = operand.reduction_axis;
         operand.channel_axis = channel < 0 ? -1 : seen->source_axis[channel];
         operand.reduction_axis = reduction < 0 ? -1 : seen->source_axis[reduction];
+        complete_axes(&operand, (int)layer->rank);
     }
     if (self->decided && role_rank(operand.role) <= role_rank(layer->role)) {
         return;

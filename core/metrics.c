@@ -69,7 +69,9 @@ vqc_metrics vqc_metrics_from_sums(const vqc_error_sums *sums)
     out.sqnr_db =
         sums->sum_err2 == 0.0 ? (double)INFINITY : 10.0 * log10(sums->sum_ref2 / sums->sum_err2);
     norms = sqrt(sums->sum_ref2) * sqrt(sums->sum_dec2);
-    if (norms > 0.0) {
+    if (sums->sum_err2 == 0.0 && sums->max_abs_err == 0.0f) {
+        out.cosine = 1.0; /* the quotient of equal sums may miss it by a rounding */
+    } else if (norms > 0.0) {
         out.cosine = fmin(1.0, fmax(-1.0, sums->sum_ref_dec / norms)); /* rounding may pass 1 */
     } else {
         out.cosine = sums->sum_ref2 == 0.0 && sums->sum_dec2 == 0.0 ? 1.0 : 0.0;

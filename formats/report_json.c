@@ -21,9 +21,72 @@ static void keep(json_object to, cJSON *added)
     *to.failed = *to.failed || added == NULL;
 }
 
+/* Length of the UTF-8 sequence at `text`; 0 when it is not one (overlong, surrogate, cut off). */
+static size_t utf8_length(const unsigned char *text)
+{
+    unsigned lead = text[0];
+    size_t length = lead < 0x80   ? 1
+                    : lead < 0xC2 ? 0
+                    : lead < 0xE0 ? 2
+                    : lead < 0xF0 ? 3
+                    : lead < 0xF5 ? 4
+                                  : 0;
+
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xC0) != 0x80) {
+            return 0;
+        }
+    }
+    if ((lead == 0xE0 && text[1] < 0xA0) || (lead == 0xED && text[1] > 0x9F) ||
+        (lead == 0xF0 && text[1] < 0x90) || (lead == 0xF4 && text[1] > 0x8F)) {
+        return 0;
+    }
+    return length;
+}
+
+/* A copy in which every byte that is not UTF-8 has become U+FFFD: names in models are not checked.
+ */
+static char *to_utf8(const char *text)
+{
+    const unsigned char *from = (const unsigned char *)text;
+    char *copy = malloc(3 * strlen(text) + 1);
+    size_t used = 0;
+
+    while (copy != NULL && *from != '\0') {
+        size_t length = utf8_length(from);
+        if (length == 0) {
+            memcpy(copy + used, "\xEF\xBF\xBD", 3);
+            used += 3;
+            from++;
+        } else {
+            memcpy(copy + used, from, length);
+            used += length;
+            from += length;
+        }
+    }
+    if (copy != NULL) {
+        copy[used] = '\0';
+    }
+    return copy;
+}
+
+static cJSON *new_text(const char *value)
+{
+    char *text = to_utf8(value != NULL ? value : "");
+    cJSON *item = text == NULL ? NULL : cJSON_CreateString(text);
+
+    free(text);
+    return item;
+}
+
 static void add_text(json_object to, const char *key, const char *value)
 {
-    keep(to, cJSON_AddStringToObject(to.node, key, value != NULL ? value : ""));
+    cJSON *item = new_text(value);
+
+    if (item == NULL || !cJSON_AddItemToObject(to.node, key, item)) {
+        cJSON_Delete(item);
+        *to.failed = true;
+    }
 }
 
 static void add_bool(json_object to, const char *key, bool value)
@@ -115,7 +178,7 @@ static void add_texts(json_object to, const char *key, const char *const *texts,
     cJSON *array = add_array(to, key);
 
     for (size_t i = 0; i < count && !*to.failed; i++) {
-        cJSON *item = cJSON_CreateString(texts[i]);
+        cJSON *item = new_text(texts[i]);
         if (item == NULL || !cJSON_AddItemToArray(array, item)) {
             cJSON_Delete(item);
             *to.failed = true;

@@ -124,7 +124,7 @@ static unsigned char encode_one(const format *f, float value, bool saturate)
     return (unsigned char)(code | sign);
 }
 
-/* float8e8m0 by the float32 exponent; subnormals of float32 lie between 0 and 2^-126. */
+/* float8e8m0 by the float32 exponent. */
 static unsigned char encode_e8m0(float value, bool saturate, int round)
 {
     uint32_t bits;
@@ -140,8 +140,12 @@ static unsigned char encode_e8m0(float value, bool saturate, int round)
     memcpy(&bits, &value, sizeof bits);
     exponent = bits >> 23 & 0xFF;
     fraction = bits & 0x7FFFFF;
-    if ((round == 0 && fraction != 0) ||
-        (round == 2 && (fraction > 0x400000 || (fraction == 0x400000 && exponent > 0)))) {
+    if (exponent == 0) { /* 2^-127 is half of float32's smallest normal number: fraction 0x400000 */
+        return (unsigned char)(round == 0   ? fraction > 0x400000
+                               : round == 2 ? fraction >= 0x600000
+                                            : 0);
+    }
+    if ((round == 0 && fraction != 0) || (round == 2 && fraction >= 0x400000)) {
         exponent += exponent < 0xFE || !saturate;
     }
     return (unsigned char)exponent;
