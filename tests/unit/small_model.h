@@ -69,7 +69,7 @@ static inline Onnx__TensorProto *small_tensor(vqc_model *model, const char *name
     for (size_t i = 0; i < rank; i++) {
         elements *= (size_t)dims[i];
     }
-    cr_assert(vqc_dtype_bytes(dtype, elements, &size_bytes));
+    cr_assert(vqc_dtype_bytes((int32_t)dtype, elements, &size_bytes));
     raw = raw != NULL ? raw : vqc_arena_calloc(model->arena, size_bytes + 1, 1);
     tensor = vqc_tensor_create(model->arena, name, dtype, dims, rank, raw, size_bytes);
     cr_assert_not_null(tensor);
