@@ -184,7 +184,7 @@ static unsigned field(const unsigned char *row, size_t index, unsigned bits)
 {
     size_t position = index * bits;
 
-    return row[position / 8] >> position % 8 & ((1u << bits) - 1);
+    return (unsigned)row[position / 8] >> position % 8 & ((1u << bits) - 1);
 }
 
 /* com.microsoft MatMulNBits: B [N, blocks, block_size * bits / 8], scales [N * blocks], zero points

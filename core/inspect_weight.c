@@ -129,7 +129,9 @@ static bool static_shape(const vqc_weights *self, const vqc_value *value, int32_
         }
         *dtype = tensor->data_type;
         *rank = tensor->n_dims;
-        memcpy(dims, tensor->dims, *rank * sizeof *dims);
+        if (*rank > 0) {
+            memcpy(dims, tensor->dims, *rank * sizeof *dims);
+        }
         return true;
     }
     if (value->producer == NULL || depth > 32) {

@@ -47,11 +47,12 @@ static int run_model(const char *path)
     }
     for (size_t i = 0; graph != NULL && i < model->proto->graph->n_output; i++) {
         const char *name = model->proto->graph->output[i]->name;
-        const vqc_value *value = vqc_scope_define(graph, graph->scopes[0], name);
+        const vqc_value *value =
+            name == NULL ? NULL : vqc_scope_define(graph, graph->scopes[0], name);
         vqc_buffer *buffer = NULL;
 
         if (value == NULL) {
-            printf("error %s %zu no value %s\n", path, i, name);
+            printf("error %s %zu no value %s\n", path, i, name == NULL ? "" : name);
         } else if (vqc_exec_constant(graph, value, NULL, &buffer, &error) != VQC_OK) {
             printf("error %s %zu %s\n", path, i, error.message);
         } else {
