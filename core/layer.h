@@ -9,6 +9,10 @@
 
 #include "core/graph.h"
 
+/* Weights with more dimensions are never coded: arrays of dimensions in patterns have this length.
+ */
+enum { VQC_LAYER_MAX_RANK = 64 };
+
 /* What a weight is to the operators that read it, most protective first where it matters: scale
  * beats weight beats norm and bias beat other. */
 typedef enum vqc_layer_role {

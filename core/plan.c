@@ -20,6 +20,12 @@ static const char *why_not(const vqc_layer *layer, const vqc_weight_spec *spec)
     if (strcmp(spec->codec, "keep") == 0) {
         return "recipe says keep";
     }
+    if (layer->elements == 0) {
+        return "has no elements";
+    }
+    if (layer->rank > VQC_LAYER_MAX_RANK) {
+        return "has more than 64 dimensions";
+    }
     if (layer->elements < (size_t)spec->min_elements) {
         return "fewer elements than min_elements";
     }

@@ -12,9 +12,17 @@ enum {
 
 /* ---- questions about readers ---- */
 
+/* Whether a node has what patterns that replace it take over: two inputs and one output. Malformed
+ * files may leave them out. */
+static bool is_complete(const Onnx__NodeProto *node)
+{
+    return node->n_input >= 2 && node->input[0][0] != '\0' && node->input[1][0] != '\0' &&
+           node->n_output == 1 && node->output[0][0] != '\0';
+}
+
 static bool reads_by_name(const vqc_layer *layer, const vqc_use *use, size_t input)
 {
-    return use->node != NULL && use->input == input &&
+    return use->node != NULL && use->input == input && is_complete(use->node) &&
            strcmp(use->node->input[input], layer->value->name) == 0;
 }
 
