@@ -522,7 +522,14 @@ const char *vqc_weight_codec(vqc_weights *weights, const vqc_weight *weight, vqc
     if (tensor == NULL) {
         return "computed";
     }
-    if (node != NULL && strcmp(node->op_type, "DequantizeLinear") == 0) {
+    if (node != NULL && vqc_node_is(node, "Reshape") &&
+        input_of(weights, weight->value, 0) != NULL) {
+        node = input_of(weights, weight->value, 0)->producer;
+    }
+    if (node == weight->value->producer && node != NULL &&
+        strcmp(node->op_type, "DequantizeLinear") == 0 &&
+        input_of(weights, weight->value, 0) != NULL &&
+        vqc_value_stored_tensor(input_of(weights, weight->value, 0)) != NULL) {
         const char *asym =
             is_asymmetric(weights, input_of(weights, weight->value, 2)) ? " asym" : "";
         block = vqc_node_attr_int(node, "block_size", 0);
