@@ -116,8 +116,65 @@ static vqc_status mark_constants(vqc_weights *self, vqc_error *error)
 
 /* ---- shapes without evaluating, where that is easy ---- */
 
-static bool static_shape(const vqc_weights *self, const vqc_value *value, int32_t *dtype,
-                         int64_t *dims, size_t *rank, int depth)
+/* Data type of a constant value by the operators that give back the type of their first input. */
+static int32_t static_dtype(const vqc_weights *self, const vqc_value *value)
+{
+    static const char *const same[] = {"Identity", "Reshape", "Transpose", "Mul",      "Sub",
+                                       "Add",      "Gather",  "Squeeze",   "Unsqueeze"};
+
+    for (int depth = 0; depth < 32 && value != NULL; depth++) {
+        const Onnx__TensorProto *tensor = vqc_value_stored_tensor(value);
+        bool follow = false;
+
+        if (tensor != NULL) {
+            return tensor->data_type;
+        }
+        if (value->producer == NULL) {
+            break;
+        }
+        if (vqc_node_is(value->producer, "Cast")) {
+            return (int32_t)vqc_node_attr_int(value->producer, "to", 0);
+        }
+        if (vqc_node_is(value->producer, "DequantizeLinear") &&
+            vqc_node_attr_int(value->producer, "output_dtype", 0) == 0) {
+            value = resolve_input(self, value->scope, value->producer, 1);
+            continue;
+        }
+        for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+            follow = follow || vqc_node_is(value->producer, same[i]);
+        }
+        if (!follow) {
+            break;
+        }
+        value = resolve_input(self, value->scope, value->producer, 0);
+    }
+    return VQC_DTYPE_UNDEFINED;
+}
+
+/* A Reshape to a stored shape without 0 and -1 says everything itself. */
+static bool reshape_shape(vqc_weights *self, const vqc_value *value, int64_t *dims, size_t *rank)
+{
+    const vqc_value *shape = resolve_input(self, value->scope, value->producer, 1);
+    const Onnx__TensorProto *tensor = shape == NULL ? NULL : vqc_value_stored_tensor(shape);
+    vqc_buffer *buffer = NULL;
+    bool known;
+
+    if (tensor == NULL || tensor->data_type != VQC_DTYPE_INT64 || tensor->n_dims != 1 ||
+        vqc_buffer_from_tensor(tensor, &buffer, NULL) != VQC_OK) {
+        return false;
+    }
+    known = buffer->elements > 0 && buffer->elements <= VQC_EXEC_MAX_RANK;
+    *rank = buffer->elements;
+    for (size_t i = 0; known && i < buffer->elements; i++) {
+        memcpy(&dims[i], buffer->data + i * sizeof *dims, sizeof *dims);
+        known = dims[i] > 0;
+    }
+    vqc_buffer_destroy(&buffer);
+    return known;
+}
+
+static bool static_shape(vqc_weights *self, const vqc_value *value, int32_t *dtype, int64_t *dims,
+                         size_t *rank, int depth)
 {
     const Onnx__TensorProto *tensor = vqc_value_stored_tensor(value);
     const vqc_value *input;
@@ -155,6 +212,12 @@ static bool static_shape(const vqc_weights *self, const vqc_value *value, int32_
         int32_t ignored;
         *dtype = (int32_t)vqc_node_attr_int(value->producer, "to", 0);
         return static_shape(self, input, &ignored, dims, rank, depth + 1);
+    }
+    if (vqc_node_is(value->producer, "Reshape") && reshape_shape(self, value, dims, rank)) {
+        *dtype = static_dtype(self, value);
+        if (*dtype != VQC_DTYPE_UNDEFINED) {
+            return true;
+        }
     }
     if (input != NULL && vqc_node_is(value->producer, "Identity")) {
         return static_shape(self, input, dtype, dims, rank, depth + 1);
