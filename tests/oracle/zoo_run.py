@@ -13,6 +13,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -278,7 +279,8 @@ def one_model(task):
     job, model = task
     start = time.monotonic()
     results = {}
-    os.makedirs(os.path.join(job.work, model.name), exist_ok=True)
+    shutil.rmtree(os.path.join(job.work, model.name), ignore_errors=True)
+    os.makedirs(os.path.join(job.work, model.name))
     source = Source(model)
     for name, recipe in job.recipes.items():
         if job.only and name not in job.only:
