@@ -344,8 +344,12 @@ static bool take_factor(const vqc_weights *self, vqc_weight *weight, const vqc_s
  */
 static void find_scale_behind(const vqc_weights *self, vqc_weight *weight)
 {
-    const vqc_value *value = vqc_scope_define(self->graph, weight->scope, weight->node->output[0]);
+    const vqc_value *value;
 
+    if (weight->node->n_output == 0) {
+        return;
+    }
+    value = vqc_scope_define(self->graph, weight->scope, weight->node->output[0]);
     for (int step = 0; step < CHAIN_STEPS; step++) {
         const vqc_use *use = only_use(value);
 

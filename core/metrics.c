@@ -22,17 +22,20 @@ static void add_in_double(const float *ref, const float *dec, size_t n, vqc_erro
     }
 }
 
+bool vqc_error_sums_out_of_range(const vqc_error_sums *sums)
+{
+    bool underflow = sums->max_abs_err > 0.0f && (sums->sum_err2 == 0.0 || sums->sum_ref2 == 0.0);
+    bool overflow = !isfinite(sums->sum_err2) || !isfinite(sums->sum_ref2) ||
+                    !isfinite(sums->sum_dec2) || !isfinite(sums->sum_ref_dec);
+    return underflow || overflow;
+}
+
 void vqc_error_sums_add_f32(const float *ref, const float *dec, size_t n, vqc_error_sums *sums)
 {
     vqc_error_sums part = {0};
-    bool underflow;
-    bool overflow;
 
     vqc_kernels_get()->f32_error(ref, dec, n, &part);
-    underflow = part.max_abs_err > 0.0f && (part.sum_err2 == 0.0 || part.sum_ref2 == 0.0);
-    overflow = isinf(part.sum_err2) || isinf(part.sum_ref2) || isinf(part.sum_dec2) ||
-               isinf(part.sum_ref_dec);
-    if (underflow || overflow) {
+    if (vqc_error_sums_out_of_range(&part)) {
         part.sum_err2 = part.sum_ref2 = part.sum_dec2 = part.sum_ref_dec = 0.0;
         add_in_double(ref, dec, n, &part);
     }

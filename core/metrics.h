@@ -15,6 +15,7 @@
 #ifndef VQC_CORE_METRICS_H
 #define VQC_CORE_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/vqc.h"
@@ -26,6 +27,9 @@
  * sums are formed again in double.
  */
 void vqc_error_sums_add_f32(const float *ref, const float *dec, size_t n, vqc_error_sums *sums);
+
+/* Whether squares left the range of float, so that the sums must be formed again in double. */
+bool vqc_error_sums_out_of_range(const vqc_error_sums *sums);
 
 /* Adds the sums of one layer to those of a whole. */
 void vqc_error_sums_add(vqc_error_sums *total, const vqc_error_sums *part);

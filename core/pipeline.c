@@ -169,6 +169,9 @@ static vqc_status fit(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc_code *
     if (status == VQC_OK) {
         status = d->codec->fit(d, weights, r->model->arena, arena, code, r->error);
     }
+    if (status == VQC_OK && vqc_error_sums_out_of_range(&code->sums)) {
+        status = vqc_code_measure(code, weights, arena, r->error);
+    }
     if (status == VQC_OK && r->model->discard != NULL) {
         r->model->discard(r->model->release_context, item->layer->tensor->raw_data.data,
                           item->layer->tensor->raw_data.len);

@@ -124,9 +124,10 @@ def wrong():
     big = weight("w", 16, 20)
     values = np.float32([np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-45, -0.0, 0.0] * 40).reshape(16, 20)
     yield "values", model([node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "v"], ["y"]),
-                           node("MatMul", ["h", "u"], ["z"])],
+                           node("MatMul", ["h", "u"], ["z"]), node("MatMul", ["h", "m"], ["t"])],
                           [numpy_helper.from_array(values, "w"), claimed("u", [20, 8], np.full(160, 3e38, "<f4").tobytes()),
-                           claimed("v", [20, 8], np.full(160, 1e-44, "<f4").tobytes())])
+                           claimed("v", [20, 8], np.full(160, 1e-44, "<f4").tobytes()),
+                           claimed("m", [20, 8], np.float32([3.3e38, -3.3e38] * 80).tobytes())])
     yield "dims", model([node("MatMul", ["x", name], [f"y{name}"]) for name in "abcdefg"],
                         [claimed("a", [0, 16]), claimed("b", [16, 0]), claimed("c", [2**31, 2**20]),
                          claimed("d", [16, 8], b"\0" * 64), claimed("e", [], b"\0" * 4),
