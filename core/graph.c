@@ -27,11 +27,11 @@ static bool grow(vqc_arena *arena, void **items, size_t count, size_t *capacity,
     return true;
 }
 
-/* FNV-1a over the name, mixed with the scope's number. */
+/* FNV-1a over the name, mixed with the scope's number (NULL: the name alone). */
 static size_t hash_name(const vqc_scope *scope, const char *name)
 {
-    uint64_t hash =
-        UINT64_C(0xcbf29ce484222325) ^ (uint64_t)scope->index * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t number = scope == NULL ? 0 : (uint64_t)scope->index + 1;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ number * UINT64_C(0x9e3779b97f4a7c15);
     for (const char *p = name; *p != '\0'; p++) {
         hash = (hash ^ (uint64_t)(unsigned char)*p) * UINT64_C(0x100000001b3);
     }
@@ -74,21 +74,48 @@ Onnx__NodeProto **vqc_scope_nodes(const vqc_scope *scope, size_t *count)
     return scope->function->node;
 }
 
+/* Whether some scope has a value of this name. */
+static bool name_taken(const vqc_graph *graph, const char *name)
+{
+    const vqc_value *value = NULL;
+
+    if (graph->bucket_count > 0) {
+        value = graph->names[hash_name(NULL, name) & (graph->bucket_count - 1)];
+    }
+    while (value != NULL && strcmp(value->name, name) != 0) {
+        value = value->next_of_name;
+    }
+    return value != NULL;
+}
+
+static void add_to_buckets(vqc_graph *graph, vqc_value *value)
+{
+    size_t mask = graph->bucket_count - 1;
+    size_t slot = hash_name(value->scope, value->name) & mask;
+
+    value->next_in_bucket = graph->buckets[slot];
+    graph->buckets[slot] = value;
+    if (!name_taken(graph, value->name)) {
+        slot = hash_name(NULL, value->name) & mask;
+        value->next_of_name = graph->names[slot];
+        graph->names[slot] = value;
+    }
+}
+
 static bool rehash(vqc_graph *graph)
 {
     size_t wanted = graph->bucket_count == 0 ? 256 : graph->bucket_count * 4;
     vqc_value **buckets = vqc_arena_calloc(graph->arena, wanted, sizeof *buckets);
+    vqc_value **names = vqc_arena_calloc(graph->arena, wanted, sizeof *names);
 
-    if (buckets == NULL) {
+    if (buckets == NULL || names == NULL) {
         return false;
     }
     graph->buckets = buckets;
+    graph->names = names;
     graph->bucket_count = wanted;
     for (size_t i = 0; i < graph->value_count; i++) {
-        vqc_value *value = graph->values[i];
-        size_t slot = hash_name(value->scope, value->name) & (wanted - 1);
-        value->next_in_bucket = buckets[slot];
-        buckets[slot] = value;
+        add_to_buckets(graph, graph->values[i]);
     }
     return true;
 }
@@ -97,7 +124,6 @@ static bool rehash(vqc_graph *graph)
 static vqc_value *intern(vqc_graph *graph, vqc_scope *scope, const char *name)
 {
     vqc_value *value = vqc_scope_define(graph, scope, name);
-    size_t slot;
 
     if (value != NULL) {
         return value;
@@ -116,9 +142,7 @@ static vqc_value *intern(vqc_graph *graph, vqc_scope *scope, const char *name)
     value->name = name;
     value->scope = scope;
     graph->values[graph->value_count++] = value;
-    slot = hash_name(scope, name) & (graph->bucket_count - 1);
-    value->next_in_bucket = graph->buckets[slot];
-    graph->buckets[slot] = value;
+    add_to_buckets(graph, value);
     return value;
 }
 
@@ -523,16 +547,6 @@ Onnx__TensorProto *vqc_value_constant(const vqc_graph *graph, const vqc_value *v
         value = vqc_scope_resolve(graph, value->scope, value->producer->input[0]);
     }
     return NULL;
-}
-
-static bool name_taken(const vqc_graph *graph, const char *name)
-{
-    for (size_t i = 0; i < graph->scope_count; i++) {
-        if (vqc_scope_define(graph, graph->scopes[i], name) != NULL) {
-            return true;
-        }
-    }
-    return false;
 }
 
 char *vqc_graph_fresh_name(vqc_graph *graph, const char *hint)

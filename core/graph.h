@@ -29,7 +29,10 @@ struct vqc_scope {
     int64_t opset;                 /* ai.onnx version in force here */
     int64_t ms_opset;              /* com.microsoft version imported here, 0: none */
     size_t front_count;            /* nodes that patches put in front so far */
-    size_t node_capacity; /* of the node array once a patch has taken it over; 0: not yet */
+    size_t node_capacity;        /* of the node array once a patch has taken it over; 0: not yet */
+    size_t initializer_capacity; /* the same of the initializers */
+    size_t pending_nodes;        /* what the patch that is being applied adds here */
+    size_t pending_initializers;
 };
 
 /* One place where a value is read. */
@@ -52,6 +55,7 @@ struct vqc_value {
     size_t use_count;
     size_t use_capacity;
     vqc_value *next_in_bucket;
+    vqc_value *next_of_name; /* in vqc_graph.names */
 };
 
 typedef struct vqc_graph {
@@ -61,6 +65,7 @@ typedef struct vqc_graph {
     size_t scope_count;
     size_t scope_capacity;
     vqc_value **buckets; /* hash of (scope, name) */
+    vqc_value **names;   /* [bucket_count] hash of the name alone, one value for each name */
     size_t bucket_count;
     vqc_value **values; /* [value_count] in definition order (deterministic) */
     size_t value_count;
@@ -68,7 +73,8 @@ typedef struct vqc_graph {
     uint64_t fresh;                           /* counter for new names */
     struct vqc_dynamic_lstm *dynamic_lstms;   /* LSTMs of which one weight is coded (emit_lstm.c) */
     struct vqc_dynamic_input *dynamic_inputs; /* values quantized at run time (emit_dynamic.c) */
-    struct vqc_shared_constant *shared; /* small constants that patches share (core/patch.c) */
+    struct vqc_shared_constant **shared; /* hash of small constants that patches share, NULL until
+                                            there is one (core/patch.c) */
 } vqc_graph;
 
 /* Builds the index. Errors: VQC_ERR_MODEL for a value defined twice in one scope, or no graph. A

@@ -6,7 +6,8 @@
 
 /* A small constant that is in the model, or (patch != NULL) will be once that patch is applied. */
 struct vqc_shared_constant {
-    struct vqc_shared_constant *next;
+    struct vqc_shared_constant *next;          /* of the same bucket, newest first */
+    struct vqc_shared_constant *next_in_patch; /* added by the same patch */
     const vqc_patch *patch;
     const vqc_scope *scope;
     const Onnx__TensorProto *tensor;
@@ -39,7 +40,8 @@ struct vqc_patch {
     edit **last;
     opset_need *opsets;
     int64_t ir_version;
-    uint64_t fresh; /* the graph's name counter before this patch */
+    uint64_t fresh;                     /* the graph's name counter before this patch */
+    struct vqc_shared_constant *shared; /* those that it adds, newest first */
 };
 
 vqc_patch *vqc_patch_create(vqc_graph *graph)
@@ -119,12 +121,41 @@ vqc_status vqc_patch_add_constant(vqc_patch *patch, vqc_scope *scope, Onnx__Tens
     return VQC_OK;
 }
 
-static bool is_visible(const vqc_scope *defined, const vqc_scope *from)
+enum { SHARED_BUCKETS = 4096 };
+
+/* The list in which a constant of this content, defined in this scope, is or would be. */
+static struct vqc_shared_constant **shared_bucket(const vqc_graph *graph, const vqc_scope *scope,
+                                                  const void *raw, size_t raw_bytes)
 {
-    while (from != NULL && from != defined) {
-        from = from->parent;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ scope->index; /* FNV-1a */
+    const uint8_t *bytes = raw;
+
+    for (size_t i = 0; i < raw_bytes; i++) {
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
     }
-    return from != NULL;
+    hash *= UINT64_C(0x9e3779b97f4a7c15);
+    return &graph->shared[(hash >> 32) % SHARED_BUCKETS];
+}
+
+/* An equal constant of this scope or an enclosing one, or NULL. */
+static const char *find_shared(const vqc_patch *patch, const vqc_scope *scope, vqc_dtype dtype,
+                               const int64_t *dims, size_t rank, const void *raw, size_t raw_bytes)
+{
+    for (; scope != NULL; scope = scope->parent) {
+        const struct vqc_shared_constant *item =
+            *shared_bucket(patch->graph, scope, raw, raw_bytes);
+        for (; item != NULL; item = item->next) {
+            const Onnx__TensorProto *have = item->tensor;
+            if (item->scope == scope && (item->patch == NULL || item->patch == patch) &&
+                have->data_type == (int32_t)dtype && have->n_dims == rank &&
+                have->raw_data.len == raw_bytes &&
+                (rank == 0 || memcmp(have->dims, dims, rank * sizeof *dims) == 0) &&
+                memcmp(have->raw_data.data, raw, raw_bytes) == 0) {
+                return item->name;
+            }
+        }
+    }
+    return NULL;
 }
 
 const char *vqc_patch_shared_constant(vqc_patch *patch, vqc_scope *scope, const char *hint,
@@ -133,20 +164,22 @@ const char *vqc_patch_shared_constant(vqc_patch *patch, vqc_scope *scope, const 
 {
     vqc_graph *graph = patch->graph;
     vqc_arena *arena = graph->model->arena;
+    struct vqc_shared_constant **bucket;
     struct vqc_shared_constant *item;
     Onnx__TensorProto *tensor;
     void *copy;
+    const char *found;
     char *name;
 
-    for (item = graph->shared; item != NULL; item = item->next) {
-        const Onnx__TensorProto *have = item->tensor;
-        if ((item->patch == NULL || item->patch == patch) && is_visible(item->scope, scope) &&
-            have->data_type == (int32_t)dtype && have->n_dims == rank &&
-            have->raw_data.len == raw_bytes &&
-            (rank == 0 || memcmp(have->dims, dims, rank * sizeof *dims) == 0) &&
-            memcmp(have->raw_data.data, raw, raw_bytes) == 0) {
-            return item->name;
+    if (graph->shared == NULL) {
+        graph->shared = vqc_arena_calloc(graph->arena, SHARED_BUCKETS, sizeof(item));
+        if (graph->shared == NULL) {
+            return NULL;
         }
+    }
+    found = find_shared(patch, scope, dtype, dims, rank, raw, raw_bytes);
+    if (found != NULL) {
+        return found;
     }
     name = vqc_graph_fresh_name(graph, hint);
     copy = vqc_arena_alloc(arena, raw_bytes);
@@ -163,8 +196,11 @@ const char *vqc_patch_shared_constant(vqc_patch *patch, vqc_scope *scope, const 
     item->scope = scope;
     item->tensor = tensor;
     item->name = name;
-    item->next = graph->shared;
-    graph->shared = item;
+    bucket = shared_bucket(graph, scope, raw, raw_bytes);
+    item->next = *bucket;
+    *bucket = item;
+    item->next_in_patch = patch->shared;
+    patch->shared = item;
     return name;
 }
 
@@ -277,15 +313,16 @@ size_t vqc_patch_removed_bytes(const vqc_patch *patch)
 
 void vqc_patch_drop(vqc_patch *patch)
 {
-    struct vqc_shared_constant **link = &patch->graph->shared;
-
-    while (*link != NULL) {
-        if ((*link)->patch == patch) {
-            *link = (*link)->next;
-        } else {
+    for (const struct vqc_shared_constant *item = patch->shared; item != NULL;
+         item = item->next_in_patch) {
+        struct vqc_shared_constant **link = shared_bucket(
+            patch->graph, item->scope, item->tensor->raw_data.data, item->tensor->raw_data.len);
+        while (*link != item) {
             link = &(*link)->next;
         }
+        *link = item->next;
     }
+    patch->shared = NULL;
     patch->graph->fresh = patch->fresh;
 }
 
@@ -324,10 +361,17 @@ static bool reserve_nodes(vqc_arena *arena, vqc_scope *scope, size_t extra)
     return true;
 }
 
-static bool reserve_initializers(vqc_arena *arena, Onnx__GraphProto *graph, size_t extra)
+static bool reserve_initializers(vqc_arena *arena, vqc_scope *scope, size_t extra)
 {
-    Onnx__TensorProto **grown =
-        vqc_arena_calloc(arena, graph->n_initializer + extra, sizeof *grown);
+    Onnx__GraphProto *graph = scope->graph;
+    size_t wanted = graph->n_initializer + extra;
+    Onnx__TensorProto **grown;
+
+    if (wanted <= scope->initializer_capacity) {
+        return true;
+    }
+    wanted += wanted / 2 + 64;
+    grown = vqc_arena_calloc(arena, wanted, sizeof *grown);
     if (grown == NULL) {
         return false;
     }
@@ -335,6 +379,7 @@ static bool reserve_initializers(vqc_arena *arena, Onnx__GraphProto *graph, size
         memcpy(grown, graph->initializer, graph->n_initializer * sizeof *grown);
     }
     graph->initializer = grown;
+    scope->initializer_capacity = wanted;
     return true;
 }
 
@@ -343,18 +388,19 @@ static bool reserve_all(vqc_patch *patch)
 {
     vqc_arena *arena = patch->graph->model->arena;
 
-    for (size_t s = 0; s < patch->graph->scope_count; s++) {
-        vqc_scope *scope = patch->graph->scopes[s];
-        size_t nodes = 0;
-        size_t tensors = 0;
-        for (const edit *item = patch->first; item != NULL; item = item->next) {
-            if (item->scope == scope) {
-                nodes += item->kind == ADD_FRONT_NODE ? 1 : item->count;
-                tensors += item->kind == ADD_INITIALIZER ? 1 : 0;
-            }
-        }
-        if ((nodes > 0 && !reserve_nodes(arena, scope, nodes)) ||
-            (tensors > 0 && !reserve_initializers(arena, scope->graph, tensors))) {
+    for (const edit *item = patch->first; item != NULL; item = item->next) {
+        item->scope->pending_nodes = 0;
+        item->scope->pending_initializers = 0;
+    }
+    for (const edit *item = patch->first; item != NULL; item = item->next) {
+        item->scope->pending_nodes += item->kind == ADD_FRONT_NODE ? 1 : item->count;
+        item->scope->pending_initializers += item->kind == ADD_INITIALIZER ? 1 : 0;
+    }
+    for (const edit *item = patch->first; item != NULL; item = item->next) {
+        vqc_scope *scope = item->scope;
+        if ((scope->pending_nodes > 0 && !reserve_nodes(arena, scope, scope->pending_nodes)) ||
+            (scope->pending_initializers > 0 &&
+             !reserve_initializers(arena, scope, scope->pending_initializers))) {
             return false;
         }
     }
@@ -484,10 +530,9 @@ vqc_status vqc_patch_apply(vqc_patch *patch, vqc_error *error)
             break;
         }
     }
-    for (struct vqc_shared_constant *item = patch->graph->shared; item != NULL; item = item->next) {
-        if (item->patch == patch) {
-            item->patch = NULL;
-        }
+    for (struct vqc_shared_constant *item = patch->shared; item != NULL;
+         item = item->next_in_patch) {
+        item->patch = NULL;
     }
     return VQC_OK;
 }
