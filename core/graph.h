@@ -70,9 +70,10 @@ typedef struct vqc_graph {
     vqc_value **values; /* [value_count] in definition order (deterministic) */
     size_t value_count;
     size_t value_capacity;
-    uint64_t fresh;                           /* counter for new names */
-    struct vqc_dynamic_lstm *dynamic_lstms;   /* LSTMs of which one weight is coded (emit_lstm.c) */
-    struct vqc_dynamic_input *dynamic_inputs; /* values quantized at run time (emit_dynamic.c) */
+    uint64_t fresh;                         /* counter for new names */
+    struct vqc_dynamic_lstm *dynamic_lstms; /* LSTMs of which one weight is coded (emit_lstm.c) */
+    struct vqc_dynamic_input **dynamic_inputs; /* hash of values quantized at run time, NULL until
+                                                  there is one (emit_dynamic.c) */
     struct vqc_shared_constant **shared; /* hash of small constants that patches share, NULL until
                                             there is one (core/patch.c) */
 } vqc_graph;

@@ -25,17 +25,32 @@ size_t vqc_emit_place_of(const vqc_scope *scope, const Onnx__NodeProto *node)
     return SIZE_MAX;
 }
 
+enum { INPUT_BUCKETS = 1024 };
+
+/* The list in which a value of this name is or would be; NULL before there is one. */
+static struct vqc_dynamic_input **input_bucket(const vqc_graph *graph, const char *name)
+{
+    uint32_t hash = 0x811c9dc5u; /* FNV-1a */
+
+    for (; *name != '\0'; name++) {
+        hash = (hash ^ (uint8_t)*name) * 0x01000193u;
+    }
+    return graph->dynamic_inputs == NULL
+               ? NULL
+               : &graph->dynamic_inputs[(hash ^ hash >> 16) % INPUT_BUCKETS];
+}
+
 /* A DynamicQuantizeLinear of `value` that runs before `reader`, or NULL. Readers may share one. */
 static const Onnx__NodeProto *find_quantized(const vqc_emitter *e, const vqc_scope *scope,
                                              const char *value, const Onnx__NodeProto *reader)
 {
-    size_t limit = vqc_emit_place_of(scope, reader);
+    struct vqc_dynamic_input **bucket = input_bucket(e->graph, value);
+    const struct vqc_dynamic_input *item = bucket == NULL ? NULL : *bucket;
 
-    for (const struct vqc_dynamic_input *item = e->graph->dynamic_inputs; item != NULL;
-         item = item->next) {
+    for (; item != NULL; item = item->next) {
         const Onnx__NodeProto *anchor = item->patch == e->patch ? item->reader : item->node;
         if (item->scope == scope && strcmp(item->value, value) == 0 &&
-            vqc_emit_place_of(scope, anchor) < limit) {
+            vqc_emit_place_of(scope, anchor) < vqc_emit_place_of(scope, reader)) {
             return item->node;
         }
     }
@@ -48,6 +63,7 @@ static const Onnx__NodeProto *quantize_input(vqc_emitter *e, vqc_scope *scope, c
                                              const Onnx__NodeProto *reader)
 {
     const Onnx__NodeProto *found = find_quantized(e, scope, value, reader);
+    struct vqc_dynamic_input **bucket;
     struct vqc_dynamic_input *item;
     const char *outputs[3];
     Onnx__NodeProto *node;
@@ -65,13 +81,17 @@ static const Onnx__NodeProto *quantize_input(vqc_emitter *e, vqc_scope *scope, c
     node = vqc_node_create(e->arena, "DynamicQuantizeLinear", "", NULL, &value, 1, outputs, 3);
     item = vqc_arena_calloc(e->graph->arena, 1, sizeof *item);
     vqc_emit_add(e, node);
-    if (item == NULL || e->status != VQC_OK) {
+    if (e->graph->dynamic_inputs == NULL) {
+        e->graph->dynamic_inputs =
+            vqc_arena_calloc(e->graph->arena, INPUT_BUCKETS, sizeof(struct vqc_dynamic_input *));
+    }
+    if (item == NULL || e->graph->dynamic_inputs == NULL || e->status != VQC_OK) {
         vqc_emit_fail(e);
         return NULL;
     }
-    *item =
-        (struct vqc_dynamic_input){e->graph->dynamic_inputs, e->patch, scope, value, node, reader};
-    e->graph->dynamic_inputs = item;
+    bucket = input_bucket(e->graph, value);
+    *item = (struct vqc_dynamic_input){*bucket, e->patch, scope, value, node, reader};
+    *bucket = item;
     return node;
 }
 
