@@ -1,6 +1,6 @@
 # Tests. Every runner ends with a line "N passed, N failed, N skipped"; tests/run_all.sh adds them up.
 CHECK_RUNNERS := lint-light unit kernels-test cli
-TEST_RUNNERS := lint unit kernels-test kernels-test-simde kernels-test-neon cli install-check \
+TEST_RUNNERS := lint unit kernels-test kernels-test-simde kernels-test-neon cli threads install-check \
 	example-same oracles fuzz-replay faults conformance zoo self-test
 RUN_ALL = VQC=$(B)/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/run_all.sh
 
@@ -20,6 +20,9 @@ unit: $(B)/unit-tests ## unit tests
 
 cli: $(B)/vqc ## command line tests: expected stdout, stderr and exit codes
 	@tests/cli/run.sh $(B)/vqc
+
+threads: $(B)/vqc ## the same bytes at every thread count
+	@VQC=$(B)/vqc tests/threads.sh
 
 conformance: $(B)/vqc ## ONNX's own backend node tests through vqc
 	@$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance
@@ -54,4 +57,5 @@ bench: $(B)/vqc ## kernel speeds, then time and memory for a 1 GiB model beside 
 	$(B)/vqc bench
 	@$(PYTHON_VENV) tests/bench/large_model.py --vqc $(B)/vqc --work $(B)/bench
 
-.PHONY: test test-run check unit cli conformance zoo golden faults example-same oracles self-test bench
+.PHONY: test test-run check unit cli threads conformance zoo golden faults example-same oracles self-test bench
+.SECONDARY: $(B)/obj/tests/oracle/opset_tool.o
