@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "core/codec/int_fit.h"
 #include "core/tensor.h"
 
 /* Whether this constant is part of the plan: a weight, or named by a rule. Scales of quantized
@@ -167,7 +168,7 @@ static const vqc_plan_layer *lstm_partner(const vqc_plan *plan, const vqc_plan_l
 }
 
 /* Whether int8 codes with scale and zero point per channel are surely smaller, and every value
- * finite: once one weight of an LSTM is coded the other must follow. */
+ * codable: once one weight of an LSTM is coded the other must follow. */
 static bool lstm_weight_is_safe(const vqc_plan_layer *item, bool probe)
 {
     const vqc_layer *layer = item->layer;
@@ -186,7 +187,7 @@ static bool lstm_weight_is_safe(const vqc_plan_layer *item, bool probe)
     scratch = vqc_arena_create();
     safe = scratch != NULL &&
            vqc_tensor_borrow_f32(layer->tensor, scratch, &weights, &elements, NULL) == VQC_OK &&
-           vqc_kernels_get()->f32_count_nonfinite(weights, elements) == 0;
+           vqc_int_check_finite(weights, elements, NULL) == VQC_OK;
     vqc_arena_destroy(&scratch);
     return safe;
 }

@@ -87,18 +87,28 @@ static uint64_t minmax_tile(const vqc_kernels *k, const vqc_tile *t, const float
     return nonfinite;
 }
 
-static vqc_status refuse_nonfinite(uint64_t count, vqc_error *error)
+/* With 2 bits the scale may be the largest weight and the furthest code -2; a search may widen the
+ * range a little: a factor of 4 below the end of float32 is safe. */
+static const float LARGEST_WEIGHT = 0x1p126f;
+
+static vqc_status refuse_values(uint64_t nonfinite, float absmax, vqc_error *error)
 {
-    if (count > 0) {
+    if (nonfinite > 0) {
         return vqc_fail(error, VQC_ERR_MODEL, "has %llu NaN or infinite weights",
-                        (unsigned long long)count);
+                        (unsigned long long)nonfinite);
+    }
+    if (absmax > LARGEST_WEIGHT) {
+        return vqc_fail(error, VQC_ERR_MODEL,
+                        "has weights up to %g, expected at most %g: decoding could overflow",
+                        (double)absmax, (double)LARGEST_WEIGHT);
     }
     return VQC_OK;
 }
 
 vqc_status vqc_int_check_finite(const float *weights, size_t n, vqc_error *error)
 {
-    return refuse_nonfinite(vqc_kernels_get()->f32_count_nonfinite(weights, n), error);
+    const vqc_kernels *k = vqc_kernels_get();
+    return refuse_values(k->f32_count_nonfinite(weights, n), k->f32_absmax(weights, n), error);
 }
 
 static vqc_status minmax(const vqc_decision *decision, const float *weights, const vqc_tile *tiles,
@@ -107,6 +117,7 @@ static vqc_status minmax(const vqc_decision *decision, const float *weights, con
 {
     const vqc_kernels *k = vqc_kernels_get();
     uint64_t nonfinite = 0;
+    float absmax = 0.0f;
 
     for (size_t g = 0; g < groups; g++) {
         lo[g] = INFINITY;
@@ -119,7 +130,10 @@ static vqc_status minmax(const vqc_decision *decision, const float *weights, con
             nonfinite += minmax_tile(k, &tiles[t], weights, lo, hi);
         }
     }
-    return refuse_nonfinite(nonfinite, error);
+    for (size_t g = 0; g < groups; g++) {
+        absmax = fmaxf(absmax, fmaxf(-lo[g], hi[g]));
+    }
+    return refuse_values(nonfinite, absmax, error);
 }
 
 /* ---- percentile ---- */

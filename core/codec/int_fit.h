@@ -12,7 +12,8 @@ vqc_status vqc_int_fit_scales(const vqc_decision *decision, const float *weights
                               const vqc_tile *tiles, const size_t *unit_start, size_t units,
                               vqc_arena *arena, vqc_code *code, vqc_error *error);
 
-/* VQC_ERR_MODEL when one of the n weights is NaN or infinite. */
+/* VQC_ERR_MODEL when one of the n weights is NaN, infinite, or so large that decoding could
+ * overflow. */
 vqc_status vqc_int_check_finite(const float *weights, size_t n, vqc_error *error);
 
 /* 1 / scale, or 0 for scale 0 (then every code is the zero point). */
