@@ -22,7 +22,7 @@ typedef struct vqc_plan {
 
 /* Finds the layers and resolves the recipe for each. Everything lives in `arena`. */
 vqc_status vqc_plan_resolve(vqc_graph *graph, const vqc_recipe *recipe, vqc_arena *arena,
-                           vqc_plan *plan, vqc_error *error);
+                            vqc_plan *plan, vqc_error *error);
 
 /*
  * Lets each layer's codec decide for its form. max_opset: how far the opset may be raised (0: not

@@ -12,10 +12,11 @@ vqc_weight_spec vqc_weight_spec_default(void)
         .granularity = VQC_GRANULARITY_CHANNEL,
         .block_size = 32,
         .symmetric = true,
-        .range = VQC_RANGE_MINMAX,
+        .range = VQC_RANGE_AUTO,
         .percentile = 99.99,
         .reduce_range = false,
-        .min_elements = 512,
+        .rounding = VQC_ROUNDING_AUTO,
+        .min_elements = 1024,
         .pattern = VQC_PATTERN_AUTO,
         .activations = VQC_ACTIVATIONS_NONE,
     };
@@ -92,6 +93,9 @@ void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over)
     }
     if (over->set & VQC_SPEC_REDUCE_RANGE) {
         base->reduce_range = over->reduce_range;
+    }
+    if (over->set & VQC_SPEC_ROUNDING) {
+        base->rounding = over->rounding;
     }
     if (over->set & VQC_SPEC_MIN_ELEMENTS) {
         base->min_elements = over->min_elements;

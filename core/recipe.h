@@ -17,10 +17,18 @@ typedef enum vqc_granularity {
     VQC_GRANULARITY_BLOCK
 } vqc_granularity;
 typedef enum vqc_range_method {
+    VQC_RANGE_AUTO, /* mse below 8 bits in layers of up to 4 Mi weights, else minmax */
     VQC_RANGE_MINMAX,
     VQC_RANGE_PERCENTILE,
     VQC_RANGE_MSE
 } vqc_range_method;
+/* How weights are rounded to codes; AUTO: balanced for convolutions and all but very large
+ * matrices. */
+typedef enum vqc_rounding {
+    VQC_ROUNDING_AUTO,
+    VQC_ROUNDING_NEAREST,
+    VQC_ROUNDING_BALANCED
+} vqc_rounding;
 typedef enum vqc_activations { VQC_ACTIVATIONS_NONE, VQC_ACTIVATIONS_DYNAMIC } vqc_activations;
 /* How a coded weight is written into the graph; AUTO picks by operator, opset and objective. */
 typedef enum vqc_pattern {
@@ -42,7 +50,8 @@ enum {
     VQC_SPEC_REDUCE_RANGE = 1u << 7,
     VQC_SPEC_MIN_ELEMENTS = 1u << 8,
     VQC_SPEC_PATTERN = 1u << 9,
-    VQC_SPEC_ACTIVATIONS = 1u << 10
+    VQC_SPEC_ACTIVATIONS = 1u << 10,
+    VQC_SPEC_ROUNDING = 1u << 11
 };
 
 /* How to code one weight. Defaults are those of vqc_weight_spec_default(). */
@@ -55,8 +64,9 @@ typedef struct vqc_weight_spec {
     int64_t block_size; /* granularity block: elements per scale along the reduction axis, >= 2 */
     bool symmetric;     /* zero_point fixed at the middle code */
     vqc_range_method range;
-    double percentile;    /* range percentile: 50 < p <= 100, of |w| (symmetric) or both tails */
-    bool reduce_range;    /* one bit less than the storage (x86 without VNNI) */
+    double percentile; /* range percentile: 50 < p <= 100, of |w| (symmetric) or both tails */
+    bool reduce_range; /* one bit less than the storage (x86 without VNNI) */
+    vqc_rounding rounding;
     int64_t min_elements; /* smaller weights stay as they are */
     vqc_pattern pattern;
     vqc_activations activations;
@@ -115,8 +125,8 @@ struct vqc_recipe {
     vqc_report_options report;
 };
 
-/* codec int, 8 bits, per channel, block_size 32, symmetric, minmax, percentile 99.99,
- * reduce_range off, min_elements 512, pattern auto, activations none; set = 0. */
+/* codec int, 8 bits, per channel, block_size 32, symmetric, range auto, percentile 99.99,
+ * reduce_range off, min_elements 1024, pattern auto, activations none; set = 0. */
 vqc_weight_spec vqc_weight_spec_default(void);
 
 /* The built-in default recipe: weight-only int8 per channel, name "int8". */

@@ -21,7 +21,7 @@ typedef struct spec_check {
 } spec_check;
 
 static const char *const granularity_names[] = {"tensor", "channel", "block"};
-static const char *const range_names[] = {"minmax", "percentile", "mse"};
+static const char *const range_names[] = {"auto", "minmax", "percentile", "mse"};
 
 /* The value that this mapping itself gives to a key, when it could be read. */
 static const vqc_yaml_node *own_key(const spec_check *check, const char *name, unsigned bit)
@@ -65,6 +65,7 @@ static const key_need needs[] = {
     {"range", VQC_SPEC_RANGE, true, false, false},
     {"percentile", VQC_SPEC_PERCENTILE, true, false, false},
     {"reduce_range", VQC_SPEC_REDUCE_RANGE, true, false, false},
+    {"rounding", VQC_SPEC_ROUNDING, true, false, false},
     {"min_elements", VQC_SPEC_MIN_ELEMENTS, true, true, true},
     {"pattern", VQC_SPEC_PATTERN, true, false, false},
 };

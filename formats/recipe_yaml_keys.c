@@ -18,10 +18,15 @@ static const char *const granularity_choices[] = {[VQC_GRANULARITY_TENSOR] = "te
                                                   [VQC_GRANULARITY_CHANNEL] = "channel",
                                                   [VQC_GRANULARITY_BLOCK] = "block",
                                                   NULL};
-static const char *const range_choices[] = {[VQC_RANGE_MINMAX] = "minmax",
+static const char *const range_choices[] = {[VQC_RANGE_AUTO] = "auto",
+                                            [VQC_RANGE_MINMAX] = "minmax",
                                             [VQC_RANGE_PERCENTILE] = "percentile",
                                             [VQC_RANGE_MSE] = "mse",
                                             NULL};
+static const char *const rounding_choices[] = {[VQC_ROUNDING_AUTO] = "auto",
+                                               [VQC_ROUNDING_NEAREST] = "nearest",
+                                               [VQC_ROUNDING_BALANCED] = "balanced",
+                                               NULL};
 static const char *const pattern_choices[] = {[VQC_PATTERN_AUTO] = "auto",
                                               [VQC_PATTERN_DEQUANTIZE_LINEAR] = "dequantize_linear",
                                               [VQC_PATTERN_FOLDABLE] = "foldable",
@@ -95,9 +100,11 @@ static const vqc_key_row weights_rows[] = {
      .offset = offsetof(vqc_weight_spec, range),
      .choices = range_choices,
      .spec_bit = VQC_SPEC_RANGE,
-     .fallback = "minmax",
-     .help = "How the range that the codes cover is chosen: the extremes, a percentile, or the "
-             "smallest squared error."},
+     .fallback = "auto",
+     .help =
+         "How the range that the codes cover is chosen: the extremes, a percentile, or the "
+         "smallest squared error (mse); auto is mse below 8 bits, minmax from 8 bits on and for "
+         "very large layers."},
     {.name = "percentile",
      .type = VQC_KEY_REAL,
      .offset = offsetof(vqc_weight_spec, percentile),
@@ -116,13 +123,21 @@ static const vqc_key_row weights_rows[] = {
      .fallback = "false",
      .help = "Use 7 of the 8 bits, so that integer kernels on x86 processors without VNNI do not "
              "overflow."},
+    {.name = "rounding",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_weight_spec, rounding),
+     .choices = rounding_choices,
+     .spec_bit = VQC_SPEC_ROUNDING,
+     .fallback = "auto",
+     .help = "Each weight to its nearest code, or balanced: so that the errors of one output "
+             "channel cancel; auto balances all but very large matrices."},
     {.name = "min_elements",
      .type = VQC_KEY_INT64,
      .offset = offsetof(vqc_weight_spec, min_elements),
      .min = 0,
      .max = MAX_INT64_EXACT,
      .spec_bit = VQC_SPEC_MIN_ELEMENTS,
-     .fallback = "512",
+     .fallback = "1024",
      .help = "Weights with fewer elements stay as they are."},
     {.name = "pattern",
      .type = VQC_KEY_ENUM,

@@ -56,7 +56,9 @@ vqc_status vqc_code_measure(vqc_code *code, const float *weights, vqc_arena *are
     size_t chunks = n / CHUNK + (n % CHUNK != 0 ? 1 : 0);
     float *decoded = vqc_arena_calloc(arena, n, sizeof *decoded);
     vqc_error_sums *sums = vqc_arena_calloc(arena, chunks + 1, sizeof *sums);
-    uint16_t *half = vqc_arena_calloc(arena, n, sizeof *half);
+    bool rounds = code->decision->layer->dtype == VQC_DTYPE_FLOAT16 ||
+                  code->decision->layer->dtype == VQC_DTYPE_BFLOAT16;
+    uint16_t *half = vqc_arena_calloc(arena, rounds ? n : 1, sizeof *half);
     vqc_status status;
 
     if (decoded == NULL || sums == NULL || half == NULL) {
@@ -70,7 +72,7 @@ vqc_status vqc_code_measure(vqc_code *code, const float *weights, vqc_arena *are
     for (size_t c = 0; c < chunks; c++) {
         size_t at = c * CHUNK;
         size_t count = n - at < CHUNK ? n - at : CHUNK;
-        round_to(code->decision->layer->dtype, decoded + at, count, half + at);
+        round_to(code->decision->layer->dtype, decoded + at, count, rounds ? half + at : half);
         vqc_error_sums_add_f32(weights + at, decoded + at, count, &sums[c]);
     }
     memset(&code->sums, 0, sizeof code->sums);

@@ -177,43 +177,33 @@ vqc_status vqc_grouping_tiles(const vqc_grouping *grouping, vqc_arena *arena, vq
     return VQC_OK;
 }
 
-/* Where group `index` lies: `segments` runs of `run` elements, `gap` apart, starting at `start`,
- * every element `step` from the next. */
-typedef struct group_shape {
-    size_t start;
-    size_t segments;
-    size_t gap;
-    size_t run;
-    size_t step;
-} group_shape;
-
-static group_shape shape_of(const vqc_grouping *g, size_t index)
+vqc_group_shape vqc_grouping_shape(const vqc_grouping *g, size_t index)
 {
-    group_shape shape;
+    vqc_group_shape shape;
 
     if (!g->is_blocked) {
-        shape = (group_shape){index * g->post, g->pre, g->len * g->post, g->post, 1};
+        shape = (vqc_group_shape){index * g->post, g->pre, g->len * g->post, g->post, 1};
     } else {
         size_t post = index % g->post;
         size_t block = index / g->post % g->blocks;
         size_t pre = index / g->post / g->blocks;
         size_t rows = smaller(g->block, g->len - block * g->block);
-        shape =
-            (group_shape){(pre * g->len + block * g->block) * g->post + post, 1, 0, rows, g->post};
+        shape = (vqc_group_shape){(pre * g->len + block * g->block) * g->post + post, 1, 0, rows,
+                                  g->post};
     }
     return shape;
 }
 
 size_t vqc_grouping_size(const vqc_grouping *grouping, size_t index)
 {
-    group_shape shape = shape_of(grouping, index);
+    vqc_group_shape shape = vqc_grouping_shape(grouping, index);
     return shape.segments * shape.run;
 }
 
 size_t vqc_grouping_gather(const vqc_grouping *grouping, size_t index, const float *weights,
                            float *out, size_t capacity)
 {
-    group_shape shape = shape_of(grouping, index);
+    vqc_group_shape shape = vqc_grouping_shape(grouping, index);
     size_t total = shape.segments * shape.run;
     size_t wanted = smaller(total, capacity);
 

@@ -57,6 +57,18 @@ typedef struct vqc_tile {
 vqc_status vqc_grouping_tiles(const vqc_grouping *grouping, vqc_arena *arena, vqc_tile **tiles,
                               size_t *count, size_t **unit_start, size_t *units, vqc_error *error);
 
+/* Where a group lies: `segments` runs of `run` elements, `gap` from one start to the next,
+ * beginning at `start`, every element `step` from the one before. */
+typedef struct vqc_group_shape {
+    size_t start;
+    size_t segments;
+    size_t gap;
+    size_t run;
+    size_t step;
+} vqc_group_shape;
+
+vqc_group_shape vqc_grouping_shape(const vqc_grouping *grouping, size_t index);
+
 /* Elements of group `index`, at most `capacity`, sampled evenly when there are more; returns how
  * many. */
 size_t vqc_grouping_gather(const vqc_grouping *grouping, size_t index, const float *weights,

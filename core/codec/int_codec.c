@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/codec/int_balance.h"
 #include "core/codec/int_fit.h"
 #include "core/codec/int_form.h"
 #include "core/emit/patterns.h"
@@ -148,7 +149,12 @@ static vqc_status int_fit(const vqc_decision *decision, const float *weights,
         return vqc_fail_memory(error, bytes);
     }
     status = quantize(decision, weights, tiles, tile_count, inverse, arena, code, error);
-    if (status == VQC_OK && decision->layer->dtype != VQC_DTYPE_FLOAT) {
+    if (status == VQC_OK && vqc_int_is_balanced(decision)) {
+        status = vqc_int_balance(decision, weights, code, error);
+        if (status == VQC_OK) {
+            status = vqc_code_measure(code, weights, arena, error);
+        }
+    } else if (status == VQC_OK && decision->layer->dtype != VQC_DTYPE_FLOAT) {
         status = vqc_code_measure(code, weights, arena, error);
     }
     return status;
@@ -212,15 +218,12 @@ static const char *int_describe(const vqc_decision *decision, vqc_arena *arena)
 {
     const char *type = decision->has_zero_point ? "uint" : "int";
     const vqc_grouping *g = &decision->grouping;
-    const char *range = decision->spec.range == VQC_RANGE_MSE          ? " mse"
-                        : decision->spec.range == VQC_RANGE_PERCENTILE ? " percentile"
-                                                                       : "";
 
     if (g->is_blocked) {
-        return vqc_arena_printf(arena, "%s%d block %zu%s", type, decision->bits, g->block, range);
+        return vqc_arena_printf(arena, "%s%d block %zu", type, decision->bits, g->block);
     }
-    return vqc_arena_printf(arena, "%s%d %s%s", type, decision->bits,
-                            g->len > 1 ? "channel" : "tensor", range);
+    return vqc_arena_printf(arena, "%s%d %s", type, decision->bits,
+                            g->len > 1 ? "channel" : "tensor");
 }
 
 const vqc_codec vqc_codec_int = {

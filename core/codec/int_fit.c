@@ -6,7 +6,8 @@
 
 enum {
     SEARCH_CAPACITY = 1 << 18, /* weights of one group that a search looks at */
-    COARSE_STEPS = 20
+    COARSE_STEPS = 20,
+    AUTO_SEARCH_ELEMENTS = 1 << 22 /* range auto searches in layers up to this size */
 };
 
 /* Range of one group and what it becomes. */
@@ -19,6 +20,16 @@ typedef struct params {
     float scale;
     int32_t zero_point;
 } params;
+
+vqc_range_method vqc_int_range(const vqc_decision *decision)
+{
+    if (decision->spec.range != VQC_RANGE_AUTO) {
+        return decision->spec.range;
+    }
+    return decision->bits < 8 && decision->layer->elements <= AUTO_SEARCH_ELEMENTS
+               ? VQC_RANGE_MSE
+               : VQC_RANGE_MINMAX;
+}
 
 float vqc_inverse_scale(float scale)
 {
@@ -290,7 +301,7 @@ static vqc_status fit_groups(const vqc_decision *decision, const float *weights,
             if (buffer != NULL) {
                 size_t n = vqc_grouping_gather(&decision->grouping, g, weights, buffer, capacity);
                 range full = {lo[g], hi[g]};
-                params p = decision->spec.range == VQC_RANGE_PERCENTILE
+                params p = vqc_int_range(decision) == VQC_RANGE_PERCENTILE
                                ? percentile_params(decision, buffer, n)
                                : search_params(decision, full, buffer, n);
                 store_params(decision, p, g, code);
@@ -321,7 +332,7 @@ vqc_status vqc_int_fit_scales(const vqc_decision *decision, const float *weights
     if (status != VQC_OK) {
         return status;
     }
-    if (decision->spec.range != VQC_RANGE_MINMAX) {
+    if (vqc_int_range(decision) != VQC_RANGE_MINMAX) {
         return fit_groups(decision, weights, lo, hi, code, error);
     }
     for (size_t g = 0; g < groups; g++) {

@@ -16,6 +16,9 @@ vqc_status vqc_int_fit_scales(const vqc_decision *decision, const float *weights
  * overflow. */
 vqc_status vqc_int_check_finite(const float *weights, size_t n, vqc_error *error);
 
+/* The range method in force: `auto` searches below 8 bits, in all but very large layers. */
+vqc_range_method vqc_int_range(const vqc_decision *decision);
+
 /* 1 / scale, or 0 for scale 0 (then every code is the zero point). */
 float vqc_inverse_scale(float scale);
 

@@ -34,10 +34,10 @@ Test(recipe, defaults)
     cr_assert_eq(recipe->weights.granularity, VQC_GRANULARITY_CHANNEL);
     cr_assert_eq(recipe->weights.block_size, 32);
     cr_assert(recipe->weights.symmetric);
-    cr_assert_eq(recipe->weights.range, VQC_RANGE_MINMAX);
+    cr_assert_eq(recipe->weights.range, VQC_RANGE_AUTO);
     cr_assert_float_eq(recipe->weights.percentile, 99.99, 0);
     cr_assert_not(recipe->weights.reduce_range);
-    cr_assert_eq(recipe->weights.min_elements, 512);
+    cr_assert_eq(recipe->weights.min_elements, 1024);
     cr_assert_eq(recipe->weights.pattern, VQC_PATTERN_AUTO);
     cr_assert_eq(recipe->weights.activations, VQC_ACTIVATIONS_NONE);
     vqc_recipe_destroy(&recipe);

@@ -169,8 +169,9 @@ Test(recipe_yaml, documented_defaults_are_the_defaults)
     static const char *const texts[] = {
         "version: 1\n",
         "version: 1\ntarget: {operators: standard, objective: size}\nactivations: none\n"
-        "weights: {codec: int, bits: 8, granularity: channel, symmetric: true, range: minmax,\n"
-        "  reduce_range: false, min_elements: 512, pattern: auto}\nreport: {sort: model, top: 0}\n",
+        "weights: {codec: int, bits: 8, granularity: channel, symmetric: true, range: auto,\n"
+        "  reduce_range: false, min_elements: 1024, pattern: auto}\nreport: {sort: model, top: "
+        "0}\n",
         "version: 1\ntarget:\nweights:\nlayers:\ncalibrate:\nprune: ~\ngates: null\nreport: {}\n"};
     vqc_recipe *want;
     vqc_recipe *got;
@@ -362,10 +363,12 @@ Test(recipe_yaml, words)
            "t.yaml:2:21: target.operators: got \"onnx-runtime\", expected standard or onnxruntime; "
            "did you mean \"onnxruntime\"?");
     expect("version: 1\nweights: {range: max}\n",
-           "t.yaml:2:18: weights.range: got \"max\", expected one of minmax, percentile, mse; did "
+           "t.yaml:2:18: weights.range: got \"max\", expected one of auto, minmax, percentile, "
+           "mse; did "
            "you mean \"minmax\"?");
     expect("version: 1\nweights: {range: entropy}\n",
-           "t.yaml:2:18: weights.range: got \"entropy\", expected one of minmax, percentile, mse");
+           "t.yaml:2:18: weights.range: got \"entropy\", expected one of auto, minmax, percentile, "
+           "mse");
     expect(
         "version: 1\nweights: {granularity: per_channel}\n",
         "t.yaml:2:24: weights.granularity: got \"per_channel\", expected one of tensor, channel, "
@@ -405,11 +408,12 @@ Test(recipe_yaml, documents)
            "t.yaml:3:3: unknown key \"bitz\"; did you mean \"bits\"?");
     expect("{\"version\": 1, \"weights\": {\"codec\": \"float16\"}}", "");
     expect("%YAML 1.2\n---\nversion: 1\n...\n", "");
-    expect("version: 1\nweights: {b\xc3\xa9t: 1, x: 2}\n",
-           "t.yaml:2:11: unknown key \"b\xc3\xa9t\"; expected one of codec, bits, granularity, "
-           "block_size, symmetric, range, percentile, reduce_range, min_elements, pattern\n"
-           "t.yaml:2:19: unknown key \"x\"; expected one of codec, bits, granularity, block_size, "
-           "symmetric, range, percentile, reduce_range, min_elements, pattern");
+    expect(
+        "version: 1\nweights: {b\xc3\xa9t: 1, x: 2}\n",
+        "t.yaml:2:11: unknown key \"b\xc3\xa9t\"; expected one of codec, bits, granularity, "
+        "block_size, symmetric, range, percentile, reduce_range, rounding, min_elements, pattern\n"
+        "t.yaml:2:19: unknown key \"x\"; expected one of codec, bits, granularity, block_size, "
+        "symmetric, range, percentile, reduce_range, rounding, min_elements, pattern");
 }
 
 Test(recipe_yaml, utf16)
