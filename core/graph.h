@@ -56,6 +56,7 @@ struct vqc_value {
     size_t use_capacity;
     vqc_value *next_in_bucket;
     vqc_value *next_of_name; /* in vqc_graph.names */
+    vqc_value *source;       /* what vqc_value_source() found, NULL: not asked yet */
 };
 
 typedef struct vqc_graph {

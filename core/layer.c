@@ -61,9 +61,15 @@ Onnx__TensorProto *vqc_value_stored_tensor(const vqc_value *value)
 
 vqc_value *vqc_value_source(const vqc_graph *graph, vqc_value *value)
 {
-    for (size_t steps = 0; value != NULL && steps < graph->value_count; steps++) {
-        vqc_value *input;
+    vqc_value *start = value;
 
+    for (size_t steps = 0; value != NULL && steps < graph->value_count; steps++) {
+        vqc_value *input = value->source;
+
+        if (input != NULL) { /* found before */
+            value = input;
+            break;
+        }
         if (value->initializer != NULL || value->producer == NULL ||
             !vqc_node_is(value->producer, "Identity") || value->producer->n_input != 1) {
             break;
@@ -73,6 +79,15 @@ vqc_value *vqc_value_source(const vqc_graph *graph, vqc_value *value)
             break;
         }
         value = input;
+    }
+    /* Every value on the way remembers the answer (in a ring it may be itself): long chains with
+     * many readers stay linear. */
+    while (start != NULL && start->source == NULL) {
+        start->source = value;
+        if (start == value) {
+            break;
+        }
+        start = vqc_scope_resolve(graph, start->scope, start->producer->input[0]);
     }
     return value;
 }
