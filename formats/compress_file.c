@@ -157,6 +157,7 @@ vqc_status vqc_compress_file(const char *input, const char *output, const vqc_re
         j.run = *options;
     }
     j.write.overwrite = j.run.overwrite;
+    j.write.target = j.output[0] != '\0' ? j.output : NULL;
     status = compress_and_write(&j, error);
     if (status == VQC_OK) {
         j.report->time_ns = now_ns() - start;

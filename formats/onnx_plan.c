@@ -21,7 +21,7 @@ static const char *name_of(const Onnx__TensorProto *tensor)
 static vqc_status collect(void *context, Onnx__TensorProto *tensor, vqc_tensor_role role,
                           vqc_error *error)
 {
-    vqc_plan *plan = context;
+    vqc_write_plan *plan = context;
     bool was_external = tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
     bool large = tensor->has_raw_data && tensor->raw_data.len >= VQC_EXTERNAL_MIN_BYTES &&
                  vqc_dtype_describe(tensor->data_type)->bits > 0;
@@ -38,19 +38,19 @@ static vqc_status collect(void *context, Onnx__TensorProto *tensor, vqc_tensor_r
     }
     if (plan->count == plan->capacity) {
         size_t capacity = plan->capacity == 0 ? 64 : 2 * plan->capacity;
-        vqc_plan_item *grown = realloc(plan->items, capacity * sizeof *grown);
+        vqc_write_plan_item *grown = realloc(plan->items, capacity * sizeof *grown);
         if (grown == NULL) {
             return vqc_fail_memory(error, capacity * sizeof *grown);
         }
         plan->items = grown;
         plan->capacity = capacity;
     }
-    plan->items[plan->count++] = (vqc_plan_item){
+    plan->items[plan->count++] = (vqc_write_plan_item){
         .tensor = tensor, .saved = *tensor, .role = role, .was_external = was_external};
     return VQC_OK;
 }
 
-static void restore(vqc_plan *plan)
+static void restore(vqc_write_plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++) {
         *plan->items[i].tensor = plan->items[i].saved;
@@ -59,10 +59,10 @@ static void restore(vqc_plan *plan)
 }
 
 /* Chooses what goes to the data file. `attributes`: also constants of nodes. */
-static void choose(vqc_plan *plan, bool use_external, bool attributes)
+static void choose(vqc_write_plan *plan, bool use_external, bool attributes)
 {
     for (size_t i = 0; i < plan->count; i++) {
-        vqc_plan_item *item = &plan->items[i];
+        vqc_write_plan_item *item = &plan->items[i];
         item->external = use_external && item->saved.raw_data.len >= VQC_EXTERNAL_MIN_BYTES &&
                          (item->was_external || attributes || item->role == VQC_ROLE_INITIALIZER);
         item->duplicate = false;
@@ -72,8 +72,8 @@ static void choose(vqc_plan *plan, bool use_external, bool attributes)
 /* Orders external items by payload, equal payloads by their place in the model. */
 static int compare_payload(const void *a, const void *b)
 {
-    const vqc_plan_item *x = *(vqc_plan_item *const *)a;
-    const vqc_plan_item *y = *(vqc_plan_item *const *)b;
+    const vqc_write_plan_item *x = *(vqc_write_plan_item *const *)a;
+    const vqc_write_plan_item *y = *(vqc_write_plan_item *const *)b;
     uintptr_t x_at = (uintptr_t)x->saved.raw_data.data;
     uintptr_t y_at = (uintptr_t)y->saved.raw_data.data;
 
@@ -88,9 +88,9 @@ static int compare_payload(const void *a, const void *b)
 
 /* Gives every external item its offset. Items that share their bytes (one range used by several
  * tensors of the input) share them in the output. */
-static vqc_status place(vqc_plan *plan, vqc_error *error)
+static vqc_status place(vqc_write_plan *plan, vqc_error *error)
 {
-    vqc_plan_item **sorted = vqc_arena_calloc(plan->arena, plan->count, sizeof *sorted);
+    vqc_write_plan_item **sorted = vqc_arena_calloc(plan->arena, plan->count, sizeof *sorted);
     size_t count = 0;
     size_t end = 0;
 
@@ -102,14 +102,16 @@ static vqc_status place(vqc_plan *plan, vqc_error *error)
             sorted[count++] = &plan->items[i];
         }
     }
-    qsort(sorted, count, sizeof(vqc_plan_item *), compare_payload);
+    qsort(sorted, count, sizeof(vqc_write_plan_item *), compare_payload);
     for (size_t i = 1; i < count; i++) {
+        /* payloads that are only sizes yet (dry run) have no address and are never the same */
         sorted[i]->duplicate =
+            sorted[i]->saved.raw_data.data != NULL &&
             sorted[i]->saved.raw_data.data == sorted[i - 1]->saved.raw_data.data &&
             sorted[i]->saved.raw_data.len == sorted[i - 1]->saved.raw_data.len;
     }
     for (size_t i = 0; i < plan->count; i++) {
-        vqc_plan_item *item = &plan->items[i];
+        vqc_write_plan_item *item = &plan->items[i];
         if (item->external && !item->duplicate) {
             if (!vqc_size_add(end, VQC_EXTERNAL_ALIGN - 1, &end)) {
                 return vqc_fail(error, VQC_ERR_MODEL, "the external data is too large");
@@ -147,7 +149,7 @@ static Onnx__StringStringEntryProto *make_entry(vqc_arena *arena, const char *ke
 
 /* Entries of the input that are kept: all but ours, and the checksum only while it is still true.
  */
-static bool keeps_entry(const vqc_plan *plan, const vqc_plan_item *item,
+static bool keeps_entry(const vqc_write_plan *plan, const vqc_write_plan_item *item,
                         const Onnx__StringStringEntryProto *entry)
 {
     const vqc_onnx_source *source = vqc_onnx_source_of(plan->model);
@@ -161,7 +163,8 @@ static bool keeps_entry(const vqc_plan *plan, const vqc_plan_item *item,
                                                           item->saved.raw_data.len) != NULL);
 }
 
-static vqc_status patch_external(vqc_plan *plan, const vqc_plan_item *item, vqc_error *error)
+static vqc_status patch_external(vqc_write_plan *plan, const vqc_write_plan_item *item,
+                                 vqc_error *error)
 {
     Onnx__TensorProto *tensor = item->tensor;
     Onnx__StringStringEntryProto **entries;
@@ -194,7 +197,7 @@ static vqc_status patch_external(vqc_plan *plan, const vqc_plan_item *item, vqc_
     return VQC_OK;
 }
 
-static void patch_inline(const vqc_plan_item *item)
+static void patch_inline(const vqc_write_plan_item *item)
 {
     Onnx__TensorProto *tensor = item->tensor;
 
@@ -207,7 +210,7 @@ static void patch_inline(const vqc_plan_item *item)
 }
 
 /* Patches all tensors for the current choice and measures. */
-static vqc_status patch(vqc_plan *plan, bool use_external, bool attributes, vqc_error *error)
+static vqc_status patch(vqc_write_plan *plan, bool use_external, bool attributes, vqc_error *error)
 {
     vqc_status status;
 
@@ -228,8 +231,8 @@ static vqc_status patch(vqc_plan *plan, bool use_external, bool attributes, vqc_
     return status;
 }
 
-vqc_status vqc_plan_create(vqc_plan *plan, const vqc_model *model, const char *path,
-                           const vqc_onnx_write_options *options, vqc_error *error)
+vqc_status vqc_write_plan_create(vqc_write_plan *plan, const vqc_model *model, const char *path,
+                                 const vqc_onnx_write_options *options, vqc_error *error)
 {
     size_t limit = options->external_limit == 0 ? DEFAULT_LIMIT : options->external_limit;
     bool use_external = model->has_external_data || options->force_external;
@@ -264,7 +267,7 @@ vqc_status vqc_plan_create(vqc_plan *plan, const vqc_model *model, const char *p
     return status;
 }
 
-void vqc_plan_destroy(vqc_plan *plan)
+void vqc_write_plan_destroy(vqc_write_plan *plan)
 {
     if (plan->patched) {
         restore(plan);

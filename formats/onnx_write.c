@@ -52,13 +52,13 @@ static vqc_status protect_input(const vqc_model *model, const char *path, const 
     return VQC_OK;
 }
 
-static vqc_status write_data_file(const vqc_plan *plan, vqc_writer *writer, vqc_error *error)
+static vqc_status write_data_file(const vqc_write_plan *plan, vqc_writer *writer, vqc_error *error)
 {
     static const uint8_t zeros[VQC_EXTERNAL_ALIGN];
     const vqc_onnx_source *source = vqc_onnx_source_of(plan->model);
 
     for (size_t i = 0; i < plan->count; i++) {
-        const vqc_plan_item *item = &plan->items[i];
+        const vqc_write_plan_item *item = &plan->items[i];
         if (item->external && !item->duplicate) {
             vqc_writer_put(writer, zeros, item->offset - vqc_writer_size(writer));
             vqc_onnx_source_put(source, writer, item->saved.raw_data.data,
@@ -68,7 +68,7 @@ static vqc_status write_data_file(const vqc_plan *plan, vqc_writer *writer, vqc_
     return vqc_writer_finish(writer, error);
 }
 
-static vqc_status write_model_file(const vqc_plan *plan, vqc_writer *writer, vqc_error *error)
+static vqc_status write_model_file(const vqc_write_plan *plan, vqc_writer *writer, vqc_error *error)
 {
     packing p = {{append}, writer, vqc_onnx_source_of(plan->model)};
 
@@ -80,7 +80,7 @@ static vqc_status write_model_file(const vqc_plan *plan, vqc_writer *writer, vqc
     return vqc_writer_finish(writer, error);
 }
 
-static vqc_status save_planned(const vqc_plan *plan, const char *path, bool overwrite,
+static vqc_status save_planned(const vqc_write_plan *plan, const char *path, bool overwrite,
                                vqc_error *error)
 {
     vqc_output *output = NULL;
@@ -126,34 +126,34 @@ vqc_status vqc_onnx_save(const vqc_model *model, const char *path,
                          const vqc_onnx_write_options *options, vqc_onnx_written *written,
                          vqc_error *error)
 {
-    vqc_plan plan;
+    vqc_write_plan plan;
     vqc_status status;
 
     options = options == NULL ? &DEFAULTS : options;
-    status = vqc_plan_create(&plan, model, path, options, error);
+    status = vqc_write_plan_create(&plan, model, path, options, error);
     if (status == VQC_OK) {
         status = save_planned(&plan, path, options->overwrite, error);
     }
     if (status == VQC_OK && written != NULL) {
         *written = (vqc_onnx_written){plan.inline_bytes, plan.external_bytes};
     }
-    vqc_plan_destroy(&plan);
+    vqc_write_plan_destroy(&plan);
     return status;
 }
 
 vqc_status vqc_onnx_measure(const vqc_model *model, const vqc_onnx_write_options *options,
                             vqc_onnx_written *written, vqc_error *error)
 {
-    vqc_plan plan;
+    vqc_write_plan plan;
     vqc_status status;
 
     options = options == NULL ? &DEFAULTS : options;
-    status = vqc_plan_create(&plan, model, options->target == NULL ? model->path : options->target,
-                             options, error);
+    status = vqc_write_plan_create(
+        &plan, model, options->target == NULL ? model->path : options->target, options, error);
     if (status == VQC_OK) {
         *written = (vqc_onnx_written){plan.inline_bytes, plan.external_bytes};
     }
-    vqc_plan_destroy(&plan);
+    vqc_write_plan_destroy(&plan);
     return status;
 }
 
