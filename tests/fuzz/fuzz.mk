@@ -20,8 +20,10 @@ fuzz-run: $(FUZZ_NAMES:%=$(B)/fuzz_%)
 		mkdir -p $(B)/found/$$name $(B)/new/$$name; \
 		echo "fuzzing $$name for $(FUZZ_SECONDS) s"; \
 		ASAN_OPTIONS=detect_leaks=1 $(B)/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 \
-			-print_final_stats=1 -verbosity=0 -artifact_prefix=$(B)/found/$$name/ \
-			$(B)/new/$$name tests/fuzz/corpus/$$name || exit 1; \
+			-print_final_stats=1 -artifact_prefix=$(B)/found/$$name/ $(B)/new/$$name \
+			tests/fuzz/corpus/$$name >$(B)/$$name.log 2>&1 || \
+			{ tail -n 60 $(B)/$$name.log; echo "fuzz: $$name failed"; exit 1; }; \
+		sed -n 's/^stat::\(number_of_executed_units\|new_units_added\): */  \1 /p' $(B)/$$name.log; \
 	done
 
 $(B)/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libvqc.a
