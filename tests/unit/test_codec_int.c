@@ -480,15 +480,30 @@ Test(codec_int, tiny_and_huge_weights)
     vqc_arena_destroy(&arena);
 }
 
+#define LARGEST 0x1p126f /* larger weights are refused: decoding could overflow */
+
+Test(codec_int, weights_that_could_overflow_are_refused)
+{
+    const float fits[2] = {LARGEST, -LARGEST};
+    const float above[2] = {0.0f, FLT_MAX};
+    const float below[2] = {-LARGEST * 1.01f, 0.0f};
+    vqc_error error = {0};
+
+    cr_assert_eq(vqc_int_check_finite(fits, 2, &error), VQC_OK);
+    cr_assert_eq(vqc_int_check_finite(above, 2, &error), VQC_ERR_MODEL);
+    cr_assert(strstr(error.message, "overflow") != NULL, "%s", error.message);
+    cr_assert_eq(vqc_int_check_finite(below, 2, &error), VQC_ERR_MODEL);
+}
+
 Test(codec_int, the_ends_of_the_float_range)
 {
     static const float sets[][4] = {
-        {FLT_MAX, -FLT_MAX, 1.0f, 0.0f},
-        {FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX},
+        {LARGEST, -LARGEST, 1.0f, 0.0f},
+        {LARGEST, LARGEST, LARGEST, LARGEST},
         {FLT_TRUE_MIN, -FLT_TRUE_MIN, 0.0f, FLT_TRUE_MIN},
         {FLT_MIN, -FLT_MIN / 3, FLT_MIN / 7, 0.0f},
         {1e-40f, -2e-40f, 3e-41f, 0.0f},
-        {FLT_MAX, FLT_TRUE_MIN, 0.0f, -1.0f},
+        {LARGEST, FLT_TRUE_MIN, 0.0f, -1.0f},
     };
     for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++) {
         double largest = 0.0;
@@ -539,7 +554,7 @@ Test(codec_int, nan_and_infinity_are_refused)
 
 Test(codec_int, check_passes_what_fit_takes)
 {
-    const float w[4] = {FLT_MAX, -FLT_MAX, 0.0f, FLT_TRUE_MIN};
+    const float w[4] = {LARGEST, -LARGEST, 0.0f, FLT_TRUE_MIN};
     coded_layer c = code_values(w, 4, 4, true, VQC_RANGE_MINMAX);
     vqc_error error;
     cr_assert_eq(c.decision.codec->check(&c.decision, c.weights, &error), VQC_OK);
