@@ -12,6 +12,7 @@ enum { CHUNK = 16 * 1024 };
 static const float E4M3FN_MAX = 448.0f;
 static const float E5M2_MAX = 57344.0f;
 static const float FLOAT16_MAX = 65504.0f;
+static const float BFLOAT16_MAX = 0x1.FEp127f; /* what is above may round to infinity */
 
 static bool is_e4m3fn(const vqc_decision *d)
 {
@@ -80,7 +81,8 @@ static vqc_status half_fit(const vqc_decision *d, const float *weights, vqc_aren
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t count = n - i < CHUNK ? n - i : CHUNK;
         if (is_bfloat16(d)) {
-            bad = bad || k->f32_count_nonfinite(weights + i, count) > 0;
+            bad = bad || k->f32_count_nonfinite(weights + i, count) > 0 ||
+                  k->f32_absmax(weights + i, count) > BFLOAT16_MAX;
             k->f32_bf16_convert(weights + i, count, codes + i);
             flush_subnormals(codes + i, count);
         } else {
@@ -101,7 +103,7 @@ static vqc_status half_check(const vqc_decision *d, const float *weights, vqc_er
     size_t n = d->layer->elements;
 
     if (k->f32_count_nonfinite(weights, n) > 0 ||
-        (!is_bfloat16(d) && k->f32_absmax(weights, n) > FLOAT16_MAX)) {
+        k->f32_absmax(weights, n) > (is_bfloat16(d) ? BFLOAT16_MAX : FLOAT16_MAX)) {
         return refuse(d, error);
     }
     return VQC_OK;

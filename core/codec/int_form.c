@@ -227,11 +227,23 @@ static void set_nbits_block(vqc_decision *d, size_t length)
     }
 }
 
+/* Whether nodes of com.microsoft may stand beside the weight: a function imports its own operators,
+ * and an import that it lacks is not added. */
+static bool may_use_microsoft(const vqc_layer *layer)
+{
+    const vqc_scope *scope = layer->scope;
+
+    while (scope->parent != NULL) {
+        scope = scope->parent;
+    }
+    return scope->function == NULL || scope->ms_opset > 0;
+}
+
 static bool try_nbits(vqc_decision *d)
 {
     const vqc_layer *layer = d->layer;
 
-    if (!nbits_fits(d)) {
+    if (!nbits_fits(d) || !may_use_microsoft(layer)) {
         return false;
     }
     if (vqc_layer_feeds_linear(layer)) {
@@ -272,7 +284,8 @@ static bool try_dynamic(vqc_decision *d, const vqc_target *target, int64_t *opse
             "channel of a float32 model";
         return false;
     }
-    if (target->operators == VQC_OPERATORS_ONNXRUNTIME && vqc_emit_lstm_is_dynamic(layer)) {
+    if (target->operators == VQC_OPERATORS_ONNXRUNTIME && may_use_microsoft(layer) &&
+        vqc_emit_lstm_is_dynamic(layer)) {
         lstm = true;
     } else if (!vqc_layer_feeds_linear(layer) && !vqc_layer_feeds(layer, "Conv", 1)) {
         d->reason = "activations stay float: the operator has no dynamic form";

@@ -185,6 +185,17 @@ def matmul_model(array, **more):
     return graph_model([helper.make_node("MatMul", ["x", "w"], ["y"])], [numpy_helper.from_array(array, "w")], **more)
 
 
+def function_model(array):
+    """A weight inside a function, which imports its own operators."""
+    body = [helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(array)),
+            helper.make_node("MatMul", ["a", "w"], ["b"])]
+    function = helper.make_function("local", "Dense", ["a"], ["b"], body, [helper.make_opsetid("", 13)])
+    model = onnx.load_from_string(graph_model([helper.make_node("Dense", ["x"], ["y"], domain="local")]))
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    return model.SerializeToString()
+
+
 def claimed(dims, data=b"", location=None, **fields):
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, raw_data=data)
     tensor.dims.extend(dims)
@@ -246,6 +257,7 @@ def odd_models(suite):
     small = field(1, field(1, b"x") + field(2, b"") + field(4, b"Relu"))
     cases = {
         "no nodes": (graph_model([]), CODES),
+        "weight in a function": (function_model(good), {0}),
         "only weights": (graph_model([], [numpy_helper.from_array(good, "w")], ["w"]), CODES),
         "huge dims": (claimed([2**31, 2**31], b"\0" * 64), CODES),
         "dims beyond 64 bits": (claimed([2**62, 2**62, 7]), {3}),
