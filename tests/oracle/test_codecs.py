@@ -53,6 +53,7 @@ VARIANTS = {
     "nbits8-asym": (["weights.symmetric=false", "target.operators=onnxruntime"], 36, 28),
     # 7 bits: with 8, sums of int16 overflow in the integer kernels of processors without VNNI.
     "dynamic": (["activations=dynamic", "weights.reduce_range=true"], 30, 24),
+    "dynamic-ort": (["activations=dynamic", "weights.reduce_range=true", "target.operators=onnxruntime"], 30, 24),
     "dynamic-asym-ort": (["activations=dynamic", "weights.symmetric=false", "weights.reduce_range=true",
                           "target.operators=onnxruntime"], 30, 24),
     "keep": (["weights.codec=keep"], 0, None),

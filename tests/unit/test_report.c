@@ -188,7 +188,7 @@ Test(report, notes_and_stages)
 {
     vqc_report *report = make_report(0);
     vqc_error error;
-    char text[16];
+    char text[32];
 
     for (int i = 0; i < 20; i++) {
         cr_assert_eq(vqc_report_note(report, &error, "note %d", i), VQC_OK);
