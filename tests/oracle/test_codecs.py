@@ -65,7 +65,6 @@ EXACT_DB = {"matmul_float16": 50}
 # What is known not to work yet, by the start of the message: reported as skipped when it fails.
 KNOWN = (
     "checker: [ShapeInferenceError] (op_type:Constant): output has unsupported type",  # integers before opset 9
-    "No opset registered for domain com.microsoft in function",  # functions import domains themselves
     "DynamicQuantizeLSTM : InputWeight point must be constant",  # asymmetric weights per channel
 )
 
