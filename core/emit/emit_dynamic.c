@@ -137,7 +137,7 @@ static const char *emit_codes(vqc_emitter *e, const vqc_code *code, bool transpo
     return vqc_emit_payload(e, "q", dtype, dims, layer->rank, raw, layer->elements);
 }
 
-/* Zero points of an asymmetric weight, [n] or scalar; NULL when they are all 0. */
+/* Zero points of the weight: [n] or scalar; NULL when they are all 0. */
 static const char *emit_zero_points(vqc_emitter *e, const vqc_code *code, const int64_t *dims,
                                     size_t rank)
 {
@@ -145,7 +145,8 @@ static const char *emit_zero_points(vqc_emitter *e, const vqc_code *code, const 
     uint8_t *raw = NULL;
 
     if (!code->decision->has_zero_point) {
-        return NULL;
+        int32_t middle = code->decision->middle;
+        return middle == 0 ? NULL : vqc_emit_scalar_u8(e, (uint8_t)middle);
     }
     if (code->codes != NULL) {
         raw = vqc_arena_calloc(e->arena, groups, 1);
