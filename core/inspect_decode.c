@@ -256,6 +256,7 @@ static vqc_status decode_gather_blocks(codes *self, float *out, vqc_error *error
     size_t inner = 1;
     size_t extent;
     size_t blocks;
+    size_t zero_row;
 
     axis += axis < 0 ? (int64_t)weight->rank : 0;
     if (axis < 0 || (uint64_t)axis >= weight->rank || block < 1) {
@@ -270,8 +271,13 @@ static vqc_status decode_gather_blocks(codes *self, float *out, vqc_error *error
         self->q->elements != weight->elements * (in_bytes ? 8 : bits) / 8) {
         return vqc_fail(error, VQC_ERR_MODEL, "sizes of codes and scales disagree");
     }
+    /* packed zero points fill whole bytes per row of the last axis */
+    zero_row = in_bytes || inner > 1 ? blocks : (blocks * bits + 7) / 8;
+    if (self->packed_zeros != NULL && !in_bytes && inner > 1) {
+        return vqc_fail(error, VQC_ERR_MODEL, "packed zero points off the last axis");
+    }
     if (self->packed_zeros != NULL &&
-        self->packed_zeros->elements * (in_bytes ? 1 : 8 / bits) < self->scale_count) {
+        self->packed_zeros->elements < self->scale_count / blocks * zero_row) {
         return vqc_fail(error, VQC_ERR_MODEL, "sizes of scales and zero points disagree");
     }
     for (size_t i = 0; i < weight->elements; i++) {
@@ -289,7 +295,8 @@ static vqc_status decode_gather_blocks(codes *self, float *out, vqc_error *error
         if (self->packed_zeros != NULL) {
             zero = in_bytes ? (float)vqc_element_int(self->packed_zeros->dtype,
                                                      self->packed_zeros->data, scale)
-                            : (float)field(self->packed_zeros->data, scale, bits);
+                            : (float)field(self->packed_zeros->data + scale / blocks * zero_row,
+                                           scale % blocks, bits);
         }
         out[i] = (code - zero) * self->scales[scale];
     }

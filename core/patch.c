@@ -20,9 +20,10 @@ typedef struct edit {
     struct edit *next;
     edit_kind kind;
     vqc_scope *scope;
-    Onnx__TensorProto *tensor; /* ADD_INITIALIZER */
-    Onnx__NodeProto *node;     /* ADD_FRONT_NODE, REPLACE_NODE */
-    Onnx__NodeProto **nodes;   /* REPLACE_NODE: [count] put in its place */
+    Onnx__TensorProto *tensor;   /* ADD_INITIALIZER */
+    Onnx__ValueInfoProto *input; /* ADD_INITIALIZER below IR 4: listed as graph input too */
+    Onnx__NodeProto *node;       /* ADD_FRONT_NODE, REPLACE_NODE */
+    Onnx__NodeProto **nodes;     /* REPLACE_NODE: [count] put in its place */
     size_t count;
     bool keep;        /* REPLACE_NODE: the node itself stays, behind the new ones */
     vqc_value *value; /* REMOVE_CONSTANT */
@@ -95,6 +96,54 @@ vqc_status vqc_patch_prepend_node(vqc_patch *patch, vqc_scope *scope, Onnx__Node
     return VQC_OK;
 }
 
+/*
+ * Before IR 4 every initializer is listed as a graph input as well, and before opset 9 a Constant
+ * node holds floating point only. Such constants go to the main graph: bodies have no inputs to
+ * list them in.
+ */
+static vqc_status add_listed_initializer(vqc_patch *patch, Onnx__TensorProto *tensor,
+                                         vqc_error *error)
+{
+    vqc_arena *arena = patch->graph->model->arena;
+    edit *item = add_edit(patch, ADD_INITIALIZER, patch->graph->scopes[0]);
+    Onnx__ValueInfoProto *info = vqc_arena_alloc(arena, sizeof *info);
+    Onnx__TypeProto *type = vqc_arena_alloc(arena, sizeof *type);
+    Onnx__TypeProto__Tensor *tensor_type = vqc_arena_alloc(arena, sizeof *tensor_type);
+    Onnx__TensorShapeProto *shape = vqc_arena_alloc(arena, sizeof *shape);
+
+    if (item == NULL || info == NULL || type == NULL || tensor_type == NULL || shape == NULL) {
+        return no_memory(error);
+    }
+    onnx__value_info_proto__init(info);
+    onnx__type_proto__init(type);
+    onnx__type_proto__tensor__init(tensor_type);
+    onnx__tensor_shape_proto__init(shape);
+    shape->dim = vqc_arena_calloc(arena, tensor->n_dims + 1, sizeof *shape->dim);
+    if (shape->dim == NULL) {
+        return no_memory(error);
+    }
+    for (size_t i = 0; i < tensor->n_dims; i++) {
+        Onnx__TensorShapeProto__Dimension *dim = vqc_arena_alloc(arena, sizeof *dim);
+        if (dim == NULL) {
+            return no_memory(error);
+        }
+        onnx__tensor_shape_proto__dimension__init(dim);
+        dim->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        dim->dim_value = tensor->dims[i];
+        shape->dim[shape->n_dim++] = dim;
+    }
+    tensor_type->has_elem_type = 1;
+    tensor_type->elem_type = tensor->data_type;
+    tensor_type->shape = shape;
+    type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    type->tensor_type = tensor_type;
+    info->name = tensor->name;
+    info->type = type;
+    item->tensor = tensor;
+    item->input = info;
+    return VQC_OK;
+}
+
 vqc_status vqc_patch_add_constant(vqc_patch *patch, vqc_scope *scope, Onnx__TensorProto *tensor,
                                   vqc_error *error)
 {
@@ -103,6 +152,9 @@ vqc_status vqc_patch_add_constant(vqc_patch *patch, vqc_scope *scope, Onnx__Tens
 
     if (tensor == NULL) {
         return no_memory(error);
+    }
+    if (patch->graph->model->proto->ir_version < 4 && scope->opset < 9) {
+        return add_listed_initializer(patch, tensor, error);
     }
     if (scope->graph == NULL || patch->graph->model->proto->ir_version < 4) {
         const char *outputs[1] = {tensor->name};
@@ -282,6 +334,9 @@ size_t vqc_patch_added_bytes(const vqc_patch *patch)
     size_t bytes = 0;
 
     for (const edit *item = patch->first; item != NULL; item = item->next) {
+        if (item->input != NULL) {
+            bytes += embedded_bytes(&item->input->base);
+        }
         if (item->kind == ADD_INITIALIZER) {
             bytes += embedded_bytes(&item->tensor->base);
         } else if (item->kind == ADD_FRONT_NODE) {
@@ -380,6 +435,31 @@ static bool reserve_initializers(vqc_arena *arena, vqc_scope *scope, size_t extr
     }
     graph->initializer = grown;
     scope->initializer_capacity = wanted;
+    return true;
+}
+
+/* Room for the constants that are listed as graph inputs (old models: small, so a copy each time).
+ */
+static bool reserve_inputs(const vqc_patch *patch)
+{
+    Onnx__GraphProto *graph = patch->graph->model->proto->graph;
+    Onnx__ValueInfoProto **grown;
+    size_t extra = 0;
+
+    for (const edit *item = patch->first; item != NULL; item = item->next) {
+        extra += item->input != NULL ? 1 : 0;
+    }
+    if (extra == 0) {
+        return true;
+    }
+    grown = vqc_arena_calloc(patch->graph->model->arena, graph->n_input + extra, sizeof *grown);
+    if (grown == NULL) {
+        return false;
+    }
+    if (graph->n_input > 0) {
+        memcpy(grown, graph->input, graph->n_input * sizeof *grown);
+    }
+    graph->input = grown;
     return true;
 }
 
@@ -506,7 +586,7 @@ vqc_status vqc_patch_apply(vqc_patch *patch, vqc_error *error)
 {
     vqc_status status;
 
-    if (!reserve_all(patch)) {
+    if (!reserve_all(patch) || !reserve_inputs(patch)) {
         return no_memory(error);
     }
     status = apply_versions(patch, error);
@@ -517,6 +597,9 @@ vqc_status vqc_patch_apply(vqc_patch *patch, vqc_error *error)
         switch (item->kind) {
         case ADD_INITIALIZER:
             item->scope->graph->initializer[item->scope->graph->n_initializer++] = item->tensor;
+            if (item->input != NULL) {
+                item->scope->graph->input[item->scope->graph->n_input++] = item->input;
+            }
             break;
         case ADD_FRONT_NODE:
             insert_nodes(item->scope, item->scope->front_count, &item->node, 1);

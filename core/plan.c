@@ -15,6 +15,12 @@ static bool belongs(const vqc_layer *layer, bool named)
 
 static const char *why_not(const vqc_layer *layer, const vqc_weight_spec *spec)
 {
+    if (layer->scope->opset < 7) {
+        return "opset below 7: passed through as it is";
+    }
+    if (layer->scope->graph == NULL && layer->scope->opset < 9) {
+        return "in a function below opset 9, whose Constant nodes hold floating point only";
+    }
     if (layer->is_output) {
         return "is an output of its graph";
     }

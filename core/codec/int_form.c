@@ -185,7 +185,7 @@ static bool scales_fit_f16(const vqc_decision *d, const float *weights)
 {
     float absmax;
 
-    if (vqc_grouping_count(&d->grouping) < SCALE_F16_MIN_GROUPS) {
+    if (d->bits > 8 || vqc_grouping_count(&d->grouping) < SCALE_F16_MIN_GROUPS) {
         return false;
     }
     if (weights == NULL) {
@@ -323,8 +323,8 @@ static bool try_dynamic(vqc_decision *d, const vqc_target *target, int64_t *opse
               : layer->uses[0].input == 1 && vqc_layer_feeds(layer, "Conv", 1)
                   ? VQC_FORM_DYNAMIC_CONV
                   : VQC_FORM_DYNAMIC_MATMUL;
-    if (d->form == VQC_FORM_DYNAMIC_CONV) {
-        d->spec.symmetric = true; /* ConvInteger takes one zero point for all channels */
+    if (d->form == VQC_FORM_DYNAMIC_CONV || d->form == VQC_FORM_DYNAMIC_LSTM) {
+        d->spec.symmetric = true; /* ONNX Runtime takes one zero point for all channels there */
     }
     return true;
 }
