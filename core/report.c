@@ -99,7 +99,8 @@ vqc_status vqc_report_unchanged(vqc_report *report, const char *reason, vqc_erro
     report->note_count = 0;
     vqc_report_total(report);
     return vqc_report_note(report, error,
-                           "nothing was to be gained: the output is a copy of the input");
+                           "nothing was to be gained: the output %s a copy of the input",
+                           report->dry_run ? "would be" : "is");
 }
 
 static vqc_status add_miss(vqc_report *report, const char *gate, const char *layer, double limit,

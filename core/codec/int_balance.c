@@ -69,41 +69,6 @@ static size_t kernel_size(const vqc_decision *d)
     return size <= MAX_KERNEL ? size : 1;
 }
 
-/* The k-th largest of x[n] (Wirth's selection on a copy). */
-static float kth_largest(const float *x, float *copy, size_t n, size_t k)
-{
-    ptrdiff_t left = 0;
-    ptrdiff_t right = (ptrdiff_t)n - 1;
-    ptrdiff_t wanted = (ptrdiff_t)k - 1;
-
-    memcpy(copy, x, n * sizeof *copy);
-    while (left < right) {
-        float pivot = copy[wanted];
-        ptrdiff_t i = left;
-        ptrdiff_t j = right;
-        do {
-            while (copy[i] > pivot) {
-                i++;
-            }
-            while (pivot > copy[j]) {
-                j--;
-            }
-            if (i <= j) {
-                float swap = copy[i];
-                copy[i++] = copy[j];
-                copy[j--] = swap;
-            }
-        } while (i <= j);
-        if (j < wanted) {
-            left = i;
-        }
-        if (wanted < i) {
-            right = j;
-        }
-    }
-    return copy[wanted];
-}
-
 /* Moves code i of the set by one step against its error when the code range allows it. */
 static bool move(balance_set *set, size_t i, int32_t step)
 {
@@ -137,7 +102,8 @@ static void cancel(balance_set *set, size_t first, size_t n)
     for (size_t i = 0; i < n; i++) { /* the largest errors in the direction of the sum move */
         errors[i] *= (float)step;
     }
-    threshold = kth_largest(errors, set->order, n, moves);
+    memcpy(set->order, errors, n * sizeof *errors);
+    threshold = vqc_select_kth(set->order, n, n - moves);
     for (size_t i = 0; i < n; i++) {
         errors[i] *= (float)step;
     }

@@ -149,8 +149,7 @@ static vqc_status minmax(const vqc_decision *decision, const float *weights, con
 
 /* ---- percentile ---- */
 
-/* The k-th smallest of x[n], n >= 1, no NaN (Wirth's selection; x is reordered). */
-static float select_kth(float *x, size_t n, size_t k)
+float vqc_select_kth(float *x, size_t n, size_t k)
 {
     ptrdiff_t left = 0;
     ptrdiff_t right = (ptrdiff_t)n - 1;
@@ -200,13 +199,13 @@ static params percentile_params(const vqc_decision *decision, float *x, size_t n
     range r;
 
     if (decision->has_zero_point) {
-        r.hi = select_kth(x, n, rank_of(p, n));
-        r.lo = select_kth(x, n, rank_of(100.0 - p, n));
+        r.hi = vqc_select_kth(x, n, rank_of(p, n));
+        r.lo = vqc_select_kth(x, n, rank_of(100.0 - p, n));
     } else {
         for (size_t i = 0; i < n; i++) {
             x[i] = fabsf(x[i]);
         }
-        r.hi = select_kth(x, n, rank_of(p, n));
+        r.hi = vqc_select_kth(x, n, rank_of(p, n));
         r.lo = -r.hi;
     }
     return cover(decision, r);

@@ -19,6 +19,10 @@ vqc_status vqc_int_check_finite(const float *weights, size_t n, vqc_error *error
 /* The range method in force: `auto` searches below 8 bits, in all but very large layers. */
 vqc_range_method vqc_int_range(const vqc_decision *decision);
 
+/* The k-th smallest (from 0) of x[n], k < n, no NaN; x is reordered (Wirth's selection, linear on
+ * average). */
+float vqc_select_kth(float *x, size_t n, size_t k);
+
 /* 1 / scale, or 0 for scale 0 (then every code is the zero point). */
 float vqc_inverse_scale(float scale);
 
