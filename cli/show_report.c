@@ -380,7 +380,7 @@ void vqc_show_report(FILE *stream, const vqc_report *report, size_t gate_count,
     if (report->layer_count > 0) {
         show_layers(stream, arena, report, options);
         show_reasons(stream, arena, report, true, "Kept as they were", options->all);
-        show_reasons(stream, arena, report, false, "Coded otherwise than asked", options->all);
+        show_reasons(stream, arena, report, false, "Remarks on coded weights", options->all);
     }
     if (report->note_count > 0)
         fputs("\n  Notes\n", stream);

@@ -329,6 +329,19 @@ static bool try_dynamic(vqc_decision *d, const vqc_target *target, int64_t *opse
     return true;
 }
 
+/*
+ * Whether ONNX Runtime turns DequantizeLinear in front of this layer's readers into MatMulNBits
+ * when it loads the model (measured with 1.32: every width up to 8 bits, per tensor, channel and
+ * block, but only blocks that MatMulNBits knows). Elsewhere the node runs at every inference,
+ * slower than float32.
+ */
+static bool is_fused_by_onnxruntime(const vqc_decision *d)
+{
+    bool block_ok = d->spec.granularity != VQC_GRANULARITY_BLOCK ||
+                    (is_power_of_two(d->spec.block_size) && d->spec.block_size >= NBITS_MIN_BLOCK);
+    return d->bits <= 8 && block_ok && vqc_layer_feeds_matmul(d->layer);
+}
+
 /* Writes DequantizeLinear when the opset has it or can be raised; false: fold instead. */
 static bool try_dequantize(vqc_decision *d, const vqc_target *target, bool may_raise,
                            int64_t *opset_wanted)
@@ -351,6 +364,10 @@ static bool try_dequantize(vqc_decision *d, const vqc_target *target, bool may_r
     }
     *opset_wanted = needed;
     d->form = VQC_FORM_DEQUANTIZE;
+    if (!is_fused_by_onnxruntime(d)) {
+        d->reason = "ONNX Runtime runs this DequantizeLinear at every inference, slower than "
+                    "float32";
+    }
     d->grouping = choose_grouping(d, true);
     return true;
 }
@@ -374,7 +391,7 @@ void vqc_int_prepare(vqc_decision *d, const vqc_target *target, const float *wei
             d->reason = "not a 2-D float32 weight of MatMul, Gemm or Gather: another pattern";
         }
         if (d->spec.pattern == VQC_PATTERN_AUTO || d->spec.pattern == VQC_PATTERN_MATMUL_NBITS) {
-            wants_dequantize = d->bits <= 8 && vqc_layer_feeds_matmul(d->layer);
+            wants_dequantize = is_fused_by_onnxruntime(d);
         }
         if (!wants_dequantize || !try_dequantize(d, target,
                                                  d->spec.pattern == VQC_PATTERN_DEQUANTIZE_LINEAR ||
