@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/term.h"
 #include "cli/text.h"
 #include "core/error.h"
+#include "formats/file_util.h"
 
 vqc_status vqc_file_check_input(const char *path, vqc_error *error)
 {
@@ -156,33 +156,17 @@ vqc_status vqc_file_write(const char *path, const char *text, vqc_error *error)
     vqc_status status = vqc_file_check_output(path, error);
     if (status != VQC_OK)
         return status;
-    vqc_arena *arena = vqc_cli_arena();
-    char *temporary = vqc_text_printf(arena, "%s.XXXXXX", path);
-    int fd = mkstemp(temporary);
-    if (fd < 0) {
-        status = vqc_fail(error, VQC_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-        goto done;
+    vqc_output *output;
+    vqc_writer *writer;
+    status = vqc_output_create(&output, error);
+    if (status == VQC_OK)
+        status = vqc_output_add(output, path, true, &writer, error);
+    if (status == VQC_OK) {
+        vqc_writer_put(writer, text, strlen(text));
+        status = vqc_writer_finish(writer, error);
     }
-    vqc_cli_guard_file(temporary);
-    mode_t mask = umask(0);
-    umask(mask);
-    bool good =
-        write_all(fd, text, strlen(text)) && fchmod(fd, 0666 & ~mask) == 0 && fsync(fd) == 0;
-    int problem = errno;
-    if (close(fd) != 0 && good) {
-        good = false;
-        problem = errno;
-    }
-    if (good && rename(temporary, path) != 0) {
-        good = false;
-        problem = errno;
-    }
-    if (!good) {
-        unlink(temporary);
-        status = vqc_fail(error, VQC_ERR_IO, "%s: cannot be written: %s", path, strerror(problem));
-    }
-    vqc_cli_guard_file(NULL);
-done:
-    vqc_arena_destroy(&arena);
+    if (status == VQC_OK)
+        status = vqc_output_commit(output, error);
+    vqc_output_destroy(&output);
     return status;
 }

@@ -85,19 +85,11 @@ void vqc_cli_guard_streams(void)
     }
 }
 
-static const char *volatile guarded_file;
 static volatile sig_atomic_t progress_shown;
-
-void vqc_cli_guard_file(const char *path)
-{
-    guarded_file = path;
-}
 
 static void on_signal(int number)
 {
     vqc_onnx_cleanup();
-    if (guarded_file != NULL)
-        unlink(guarded_file);
     if (progress_shown) {
         ssize_t ignored = write(STDERR_FILENO, "\r\033[K", 4); /* nothing to do about a failure */
         (void)ignored;

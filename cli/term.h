@@ -31,9 +31,6 @@ void vqc_cli_guard_streams(void);
  * signal. */
 void vqc_cli_guard_signals(void);
 
-/* Names the temporary file (a string that stays valid) that an interrupt removes; NULL: none. */
-void vqc_cli_guard_file(const char *path);
-
 /* One line on stderr that shows how far a run is: on a terminal only, from half a second on, at
  * most six times a second. */
 typedef struct vqc_progress {

@@ -228,11 +228,16 @@ static bool is_power_of_two(int64_t value)
     return value > 0 && (value & (value - 1)) == 0;
 }
 
+/* Whether MatMulNBits has the decision's blocks, if it has any. */
+static bool nbits_knows_blocks(const vqc_decision *d)
+{
+    return d->spec.granularity != VQC_GRANULARITY_BLOCK ||
+           (is_power_of_two(d->spec.block_size) && d->spec.block_size >= NBITS_MIN_BLOCK);
+}
+
 static bool nbits_fits(const vqc_decision *d)
 {
-    bool block_ok = d->spec.granularity != VQC_GRANULARITY_BLOCK ||
-                    (is_power_of_two(d->spec.block_size) && d->spec.block_size >= NBITS_MIN_BLOCK);
-    return (d->bits == 2 || d->bits == 4 || d->bits == 8) && block_ok &&
+    return (d->bits == 2 || d->bits == 4 || d->bits == 8) && nbits_knows_blocks(d) &&
            d->layer->dtype == VQC_DTYPE_FLOAT && d->layer->rank == 2;
 }
 
@@ -319,10 +324,9 @@ static bool try_dynamic(vqc_decision *d, const vqc_target *target, int64_t *opse
         return false;
     }
     *opset_wanted = 11;
-    d->form = lstm ? VQC_FORM_DYNAMIC_LSTM
-              : layer->uses[0].input == 1 && vqc_layer_feeds(layer, "Conv", 1)
-                  ? VQC_FORM_DYNAMIC_CONV
-                  : VQC_FORM_DYNAMIC_MATMUL;
+    d->form = lstm                                ? VQC_FORM_DYNAMIC_LSTM
+              : vqc_layer_feeds(layer, "Conv", 1) ? VQC_FORM_DYNAMIC_CONV
+                                                  : VQC_FORM_DYNAMIC_MATMUL;
     if (d->form == VQC_FORM_DYNAMIC_CONV || d->form == VQC_FORM_DYNAMIC_LSTM) {
         d->spec.symmetric = true; /* ONNX Runtime takes one zero point for all channels there */
     }
@@ -337,9 +341,7 @@ static bool try_dynamic(vqc_decision *d, const vqc_target *target, int64_t *opse
  */
 static bool is_fused_by_onnxruntime(const vqc_decision *d)
 {
-    bool block_ok = d->spec.granularity != VQC_GRANULARITY_BLOCK ||
-                    (is_power_of_two(d->spec.block_size) && d->spec.block_size >= NBITS_MIN_BLOCK);
-    return d->bits <= 8 && block_ok && vqc_layer_feeds_matmul(d->layer);
+    return d->bits <= 8 && nbits_knows_blocks(d) && vqc_layer_feeds_matmul(d->layer);
 }
 
 /* Writes DequantizeLinear when the opset has it or can be raised; false: fold instead. */
