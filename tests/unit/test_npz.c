@@ -650,7 +650,7 @@ Test(npz, every_single_byte_damage_is_harmless)
             uint8_t old = good[at];
             vqc_npz *npz = NULL;
             vqc_status status;
-            good[at] = change < 8 ? old ^ (uint8_t)(1 << change) : change == 8 ? 0 : 0xff;
+            good[at] = (uint8_t)(change < 8 ? old ^ (1 << change) : change == 8 ? 0 : 0xff);
             status = vqc_npz_read_memory(good, length, "x", 1 << 20, &npz, &error);
             good[at] = old;
             if (status != VQC_OK) {
