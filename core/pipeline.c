@@ -222,7 +222,7 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
                     vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->before_bytes,
                                      out->before_bytes + added - removed));
     }
-    if (r->options->dry_run) {
+    if (r->options->run->dry_run) {
         status = check_values(r, item, arena);
     } else {
         vqc_patch_drop(patch);
@@ -232,7 +232,7 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
         }
     }
     if (status == VQC_ERR_MODEL) {
-        if (r->options->dry_run) {
+        if (r->options->run->dry_run) {
             vqc_patch_drop(patch);
         }
         return keep(r, item, out, r->error->message);
@@ -245,7 +245,7 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
     out->pattern = vqc_form_name(item->decision.form);
     out->reason = item->decision.reason;
     out->after_bytes = out->before_bytes + added - removed;
-    if (!r->options->dry_run) {
+    if (!r->options->run->dry_run) {
         out->metrics = metrics_of(&code.sums);
         vqc_error_sums_add(&r->sums, &code.sums);
     }

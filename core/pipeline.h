@@ -7,9 +7,9 @@
 #include "core/vqc.h"
 
 typedef struct vqc_pipeline_options {
-    const vqc_run_options *run; /* threads, progress; not NULL */
-    bool dry_run;               /* sizes only: tensor payloads stay NULL in the model */
-    bool keep_opset;            /* never raise it */
+    /* threads, progress, dry_run (sizes only: tensor payloads stay NULL in the model); not NULL */
+    const vqc_run_options *run;
+    bool keep_opset; /* never raise it */
 } vqc_pipeline_options;
 
 /*

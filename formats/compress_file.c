@@ -63,7 +63,7 @@ static vqc_status start_report(job *j, vqc_error *error)
 /* Opens and compresses; fills j->report and j->size. */
 static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
 {
-    vqc_pipeline_options options = {&j->run, j->run.dry_run, keep_opset};
+    vqc_pipeline_options options = {&j->run, keep_opset};
     uint64_t start = now_ns();
     uint64_t opened;
     vqc_status status;

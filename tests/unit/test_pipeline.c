@@ -195,7 +195,7 @@ Test(pipeline, not_a_number_stays)
         piped p;
         memcpy(model->proto->graph->initializer[0]->raw_data.data + 40, &nan, 4);
         p = begin(model);
-        p.options.dry_run = p.run.dry_run = dry != 0;
+        p.run.dry_run = dry != 0;
         compress(&p);
         cr_assert(!is_coded(&p, "A") && is_coded(&p, "B"));
         cr_assert_str_eq(layer(&p, "A")->reason, "has 1 NaN or infinite weights");
@@ -381,7 +381,7 @@ Test(pipeline, a_dry_run_foretells_the_bytes)
         for (int dry = 0; dry < 2; dry++) {
             p[dry] = begin(two_matmuls(version[0], version[1]));
             set_recipe(p[dry].recipe, i);
-            p[dry].options.dry_run = p[dry].run.dry_run = dry != 0;
+            p[dry].run.dry_run = dry != 0;
             compress(&p[dry]);
         }
         cr_assert_eq(p[0].after, p[1].after, "recipe %d: %zu, foretold %zu", i, p[0].after,
