@@ -8,6 +8,11 @@
 #ifndef VQC_KERNELS_KERNEL_LIST_H
 #define VQC_KERNELS_KERNEL_LIST_H
 
+#include "kernels/kernel_list_gemm.h"
+#include "kernels/kernel_list_int.h"
+#include "kernels/kernel_list_math.h"
+#include "kernels/kernel_list_observe.h"
+
 /* Kernels that exist once per integer code type: t = name part, K = kind, T = C type. */
 #define VQC_KERNEL_LIST_CODES(X, t, K, T)                                                          \
     X(f32_##t##_quantize, QUANTIZE, K, void,                                                       \
@@ -100,6 +105,10 @@
     VQC_KERNEL_LIST_CODES(X, s16, S16, int16_t)                                                    \
     VQC_KERNEL_LIST_PACK(X)                                                                        \
     VQC_KERNEL_LIST_CONVERT(X)                                                                     \
+    VQC_KERNEL_LIST_GEMM(X)                                                                        \
+    VQC_KERNEL_LIST_INT(X)                                                                         \
+    VQC_KERNEL_LIST_MATH(X)                                                                        \
+    VQC_KERNEL_LIST_OBSERVE(X)                                                                     \
     VQC_KERNEL_LIST_PROBE(X)
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/exec/exec_op.h"
+#include "core/exec/frame.h"
 #include "core/layer.h"
 #include "core/memory.h"
 
@@ -39,6 +40,7 @@ typedef struct executor {
     size_t ordered;
     size_t *slots; /* [slot_count] step index + 1, keyed by node */
     size_t slot_count;
+    vqc_exec_frame frame;
     char missing[768]; /* "Foo, com.x.Bar" */
     vqc_error *error;
 } executor;
@@ -342,6 +344,8 @@ static vqc_status call_op(executor *self, const step *at, const vqc_buffer *cons
     call->output_count = at->node->n_output;
     call->outputs = at->outputs;
     call->detail = at->op->detail;
+    call->threads = 1;
+    call->frame = &self->frame;
     call->error = self->error;
     for (size_t i = 0; i < at->op->min_inputs; i++) {
         if (vqc_exec_input(call, i) == NULL) {
@@ -356,6 +360,7 @@ static vqc_status call_op(executor *self, const step *at, const vqc_buffer *cons
     if (status == VQC_OK && at->op->run != NULL) {
         status = at->op->run(call);
     }
+    vqc_exec_frame_reset(&self->frame);
     return status;
 }
 
@@ -421,6 +426,7 @@ static void executor_clear(executor *self)
     free(self->steps);
     free(self->order);
     free(self->slots);
+    vqc_exec_frame_clear(&self->frame);
 }
 
 static size_t default_max_bytes(const vqc_model *model)

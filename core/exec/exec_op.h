@@ -12,6 +12,7 @@
 #include <onnx/onnx.pb-c.h>
 
 #include "core/error.h"
+#include "core/exec/activation.h"
 #include "core/exec/buffer.h"
 #include "core/exec/element.h"
 #include "core/exec/view.h"
@@ -37,6 +38,10 @@ typedef struct vqc_exec_call {
     vqc_exec_type types[VQC_EXEC_MAX_OUTPUTS]; /* [output_count], filled by the shape rule */
     vqc_buffer **outputs;                      /* [output_count], made from types before run */
     const void *detail;                        /* from the table row */
+    void *prepared;        /* what the row's prepare made of this node; NULL without one */
+    vqc_epilogue epilogue; /* VQC_ACT_NONE unless the row says `fuses` */
+    int threads; /* threads that run may use; 1 in calibration, where samples are parallel */
+    struct vqc_exec_frame *frame; /* the executor's: scratch memory, subgraphs */
     vqc_error *error;
 } vqc_exec_call;
 
@@ -51,7 +56,23 @@ typedef struct vqc_exec_op {
     vqc_exec_fn *shape; /* checks the inputs and sets types; every error belongs here or in run */
     vqc_exec_fn *run;   /* fills outputs that are not aliases; NULL: all of them are */
     const void *detail;
+    /*
+     * Optional. Called once when the program is made, with those inputs that are constant (the
+     * others are NULL, also when present): packs weights, builds tables. Sets call->prepared, which
+     * later runs (of several threads at a time) only read; release frees it.
+     */
+    vqc_exec_fn *prepare;
+    void (*release)(void *prepared);
+    bool fuses;    /* run applies call->epilogue to output 0 (float32) */
+    bool in_place; /* output 0 may be input 0's memory (same type and shape, which dies here) */
 } vqc_exec_op;
+
+/* A row; what follows run_fn are designated members: ".detail = &x, .fuses = true". */
+#define VQC_EXEC_ROW(name, of_domain, version, least, shape_fn, run_fn, ...)                       \
+    {                                                                                              \
+        .op = name, .domain = of_domain, .since = version, .min_inputs = least, .shape = shape_fn, \
+        .run = run_fn, __VA_ARGS__                                                                 \
+    }
 
 typedef struct vqc_exec_family {
     const vqc_exec_op *ops;
@@ -67,8 +88,37 @@ extern const vqc_exec_family vqc_exec_ops_elementwise; /* Add, BitShift, Where, 
 extern const vqc_exec_family vqc_exec_ops_index;       /* Gather, ScatterND, CumSum, ... */
 extern const vqc_exec_family vqc_exec_ops_quantize;    /* QuantizeLinear, DequantizeLinear */
 extern const vqc_exec_family vqc_exec_ops_shape;       /* Reshape, Transpose, Concat, ... */
+extern const vqc_exec_family vqc_exec_ops_matmul;      /* MatMul, Gemm, Einsum */
+extern const vqc_exec_family vqc_exec_ops_conv;        /* Conv, ConvTranspose, ... */
+extern const vqc_exec_family vqc_exec_ops_activation;  /* Relu, Sigmoid, Softmax, Gelu, ... */
+extern const vqc_exec_family vqc_exec_ops_norm;   /* BatchNormalization, LayerNormalization, ... */
+extern const vqc_exec_family vqc_exec_ops_reduce; /* ReduceSum, ArgMax, ... */
+extern const vqc_exec_family vqc_exec_ops_pool;   /* MaxPool, AveragePool, ... */
+extern const vqc_exec_family vqc_exec_ops_rnn;    /* LSTM, GRU, RNN */
+extern const vqc_exec_family vqc_exec_ops_attention;      /* Attention, RotaryEmbedding, ... */
+extern const vqc_exec_family vqc_exec_ops_image;          /* Resize, GridSample, RoiAlign, ... */
+extern const vqc_exec_family vqc_exec_ops_signal;         /* DFT, STFT, windows */
+extern const vqc_exec_family vqc_exec_ops_select;         /* TopK, NonMaxSuppression, Unique, ... */
+extern const vqc_exec_family vqc_exec_ops_linear_algebra; /* Det, Einsum, ... */
+extern const vqc_exec_family vqc_exec_ops_loss;           /* NegativeLogLikelihoodLoss, ... */
+extern const vqc_exec_family
+    vqc_exec_ops_legacy; /* operators that ONNX has withdrawn: Upsample, Crop, ImageScaler, ... */
+extern const vqc_exec_family vqc_exec_ops_integer;   /* MatMulInteger, QLinearConv, ... */
+extern const vqc_exec_family vqc_exec_ops_microsoft; /* com.microsoft: QGemm, MatMulNBits, ... */
+extern const vqc_exec_family vqc_exec_ops_control;   /* If, Loop, Scan */
 
 /* ---- helpers for shape rules and run functions ---- */
+
+/* Memory for this run of this node, 64-byte aligned, uninitialised; freed by the executor. NULL
+ * (and call->error filled) when there is none. Not from inside a parallel region. */
+void *vqc_exec_scratch(vqc_exec_call *call, size_t size_bytes);
+
+/*
+ * Runs the subgraph in attribute `name` (If, Loop, Scan) with `inputs` [its inputs]; values of the
+ * enclosing graphs are seen by name. outputs [its outputs] become the caller's.
+ */
+vqc_status vqc_exec_subgraph(vqc_exec_call *call, const char *name, const vqc_buffer *const *inputs,
+                             size_t input_count, vqc_buffer **outputs, size_t output_count);
 
 /* Fills call->error: node, operator, then the formatted text. Returns VQC_ERR_MODEL. */
 vqc_status vqc_exec_fail(vqc_exec_call *call, const char *format, ...) VQC_PRINTF(2, 3);

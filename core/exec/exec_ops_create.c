@@ -311,14 +311,16 @@ static vqc_status run_range(vqc_exec_call *call)
 }
 
 static const vqc_exec_op OPS[] = {
-    {"Constant", "", 1, 0, shape_constant, run_constant, NULL},
-    {"Identity", "", 1, 1, shape_identity, NULL, NULL},
-    {"Cast", "", 6, 1, shape_cast, run_cast, NULL}, /* before 6, `to` was a string */
-    {"CastLike", "", 15, 2, shape_cast, run_cast, NULL},
-    {"Shape", "", 1, 1, shape_shape, run_shape, NULL},
-    {"Size", "", 1, 1, shape_size, run_size, NULL},
-    {"ConstantOfShape", "", 9, 1, shape_constant_of_shape, run_constant_of_shape, NULL},
-    {"Range", "", 11, 3, shape_range, run_range, NULL},
+    VQC_EXEC_ROW("Constant", "", 1, 0, shape_constant, run_constant, .detail = NULL),
+    VQC_EXEC_ROW("Identity", "", 1, 1, shape_identity, NULL, .detail = NULL),
+    VQC_EXEC_ROW("Cast", "", 6, 1, shape_cast, run_cast,
+                 .detail = NULL), /* before 6, `to` was a string */
+    VQC_EXEC_ROW("CastLike", "", 15, 2, shape_cast, run_cast, .detail = NULL),
+    VQC_EXEC_ROW("Shape", "", 1, 1, shape_shape, run_shape, .detail = NULL),
+    VQC_EXEC_ROW("Size", "", 1, 1, shape_size, run_size, .detail = NULL),
+    VQC_EXEC_ROW("ConstantOfShape", "", 9, 1, shape_constant_of_shape, run_constant_of_shape,
+                 .detail = NULL),
+    VQC_EXEC_ROW("Range", "", 11, 3, shape_range, run_range, .detail = NULL),
 };
 
 const vqc_exec_family vqc_exec_ops_create = {OPS, sizeof OPS / sizeof OPS[0]};

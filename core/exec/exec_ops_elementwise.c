@@ -440,14 +440,10 @@ static vqc_status run_where(vqc_exec_call *call)
     return VQC_OK;
 }
 
-#define FOLD(op, since, inputs, detail)                                                            \
-    {                                                                                              \
-        op, "", since, inputs, shape_fold, run_fold, &DETAIL_##detail                              \
-    }
-#define ONE(op, since, detail)                                                                     \
-    {                                                                                              \
-        op, "", since, 1, shape_unary, run_unary, &DETAIL_##detail                                 \
-    }
+#define FOLD(op, since, inputs, what)                                                              \
+    VQC_EXEC_ROW(op, "", since, inputs, shape_fold, run_fold, .detail = &DETAIL_##what)
+#define ONE(op, since, what)                                                                       \
+    VQC_EXEC_ROW(op, "", since, 1, shape_unary, run_unary, .detail = &DETAIL_##what)
 
 /* Since 7 where older versions broadcast by other rules (attributes axis and broadcast). */
 static const vqc_exec_op OPS[] = {
@@ -472,8 +468,8 @@ static const vqc_exec_op OPS[] = {
     FOLD("GreaterOrEqual", 12, 2, greater_equal),
     FOLD("Less", 7, 2, less),
     FOLD("LessOrEqual", 12, 2, less_equal),
-    {"Pow", "", 7, 2, shape_pow, run_pow, NULL},
-    {"Where", "", 9, 3, shape_where, run_where, NULL},
+    VQC_EXEC_ROW("Pow", "", 7, 2, shape_pow, run_pow, .detail = NULL),
+    VQC_EXEC_ROW("Where", "", 9, 3, shape_where, run_where, .detail = NULL),
     ONE("Neg", 6, neg),
     ONE("Abs", 6, abs),
     ONE("Sign", 9, sign),

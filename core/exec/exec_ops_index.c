@@ -386,11 +386,12 @@ static vqc_status run_cumsum(vqc_exec_call *call)
 }
 
 static const vqc_exec_op OPS[] = {
-    {"Gather", "", 1, 2, shape_gather, run_gather, NULL},
-    {"GatherElements", "", 11, 2, shape_gather_elements, run_gather_elements, NULL},
-    {"GatherND", "", 11, 2, shape_gather_nd, run_gather_nd, NULL},
-    {"ScatterND", "", 11, 3, shape_scatter_nd, run_scatter_nd, NULL},
-    {"CumSum", "", 11, 2, shape_cumsum, run_cumsum, NULL},
+    VQC_EXEC_ROW("Gather", "", 1, 2, shape_gather, run_gather, .detail = NULL),
+    VQC_EXEC_ROW("GatherElements", "", 11, 2, shape_gather_elements, run_gather_elements,
+                 .detail = NULL),
+    VQC_EXEC_ROW("GatherND", "", 11, 2, shape_gather_nd, run_gather_nd, .detail = NULL),
+    VQC_EXEC_ROW("ScatterND", "", 11, 3, shape_scatter_nd, run_scatter_nd, .detail = NULL),
+    VQC_EXEC_ROW("CumSum", "", 11, 2, shape_cumsum, run_cumsum, .detail = NULL),
 };
 
 const vqc_exec_family vqc_exec_ops_index = {OPS, sizeof OPS / sizeof OPS[0]};

@@ -393,10 +393,12 @@ static vqc_status run_quantize(vqc_exec_call *call)
 }
 
 static const vqc_exec_op OPS[] = {
-    {"DequantizeLinear", "", 10, 2, shape_dequantize, run_dequantize, NULL},
-    {"DequantizeLinear", "com.microsoft", 1, 2, shape_dequantize, run_dequantize, NULL},
-    {"QuantizeLinear", "", 10, 2, shape_quantize, run_quantize, NULL},
-    {"QuantizeLinear", "com.microsoft", 1, 2, shape_quantize, run_quantize, NULL},
+    VQC_EXEC_ROW("DequantizeLinear", "", 10, 2, shape_dequantize, run_dequantize, .detail = NULL),
+    VQC_EXEC_ROW("DequantizeLinear", "com.microsoft", 1, 2, shape_dequantize, run_dequantize,
+                 .detail = NULL),
+    VQC_EXEC_ROW("QuantizeLinear", "", 10, 2, shape_quantize, run_quantize, .detail = NULL),
+    VQC_EXEC_ROW("QuantizeLinear", "com.microsoft", 1, 2, shape_quantize, run_quantize,
+                 .detail = NULL),
 };
 
 const vqc_exec_family vqc_exec_ops_quantize = {OPS, sizeof OPS / sizeof OPS[0]};

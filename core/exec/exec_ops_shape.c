@@ -530,17 +530,18 @@ static vqc_status run_depth_to_space(vqc_exec_call *call)
 }
 
 static const vqc_exec_op OPS[] = {
-    {"Reshape", "", 1, 1, shape_reshape, NULL, NULL},
-    {"Flatten", "", 1, 1, shape_flatten, NULL, NULL},
-    {"Squeeze", "", 1, 1, shape_squeeze, NULL, NULL},
-    {"Unsqueeze", "", 1, 1, shape_unsqueeze, NULL, NULL},
-    {"Transpose", "", 1, 1, shape_view, run_view, &DETAIL_TRANSPOSE},
-    {"Expand", "", 8, 2, shape_view, run_view, &DETAIL_EXPAND},
-    {"Slice", "", 1, 1, shape_view, run_view, &DETAIL_SLICE},
-    {"Concat", "", 1, 1, shape_concat, run_concat, NULL},
-    {"Split", "", 2, 1, shape_split, run_split, NULL},
-    {"Tile", "", 6, 2, shape_tile, run_tile, NULL},
-    {"DepthToSpace", "", 1, 1, shape_depth_to_space, run_depth_to_space, NULL},
+    VQC_EXEC_ROW("Reshape", "", 1, 1, shape_reshape, NULL, .detail = NULL),
+    VQC_EXEC_ROW("Flatten", "", 1, 1, shape_flatten, NULL, .detail = NULL),
+    VQC_EXEC_ROW("Squeeze", "", 1, 1, shape_squeeze, NULL, .detail = NULL),
+    VQC_EXEC_ROW("Unsqueeze", "", 1, 1, shape_unsqueeze, NULL, .detail = NULL),
+    VQC_EXEC_ROW("Transpose", "", 1, 1, shape_view, run_view, .detail = &DETAIL_TRANSPOSE),
+    VQC_EXEC_ROW("Expand", "", 8, 2, shape_view, run_view, .detail = &DETAIL_EXPAND),
+    VQC_EXEC_ROW("Slice", "", 1, 1, shape_view, run_view, .detail = &DETAIL_SLICE),
+    VQC_EXEC_ROW("Concat", "", 1, 1, shape_concat, run_concat, .detail = NULL),
+    VQC_EXEC_ROW("Split", "", 2, 1, shape_split, run_split, .detail = NULL),
+    VQC_EXEC_ROW("Tile", "", 6, 2, shape_tile, run_tile, .detail = NULL),
+    VQC_EXEC_ROW("DepthToSpace", "", 1, 1, shape_depth_to_space, run_depth_to_space,
+                 .detail = NULL),
 };
 
 const vqc_exec_family vqc_exec_ops_shape = {OPS, sizeof OPS / sizeof OPS[0]};

@@ -1,0 +1,79 @@
+/*
+ * Observers: what is kept of a tensor's values while samples stream by, in constant memory, and the
+ * ranges that are made of it.
+ */
+#ifndef VQC_CORE_CALIBRATE_OBSERVER_H
+#define VQC_CORE_CALIBRATE_OBSERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+typedef enum vqc_observer_kind {
+    VQC_OBSERVER_AUTO,           /* per tensor the one with the least output error */
+    VQC_OBSERVER_MINMAX,         /* extremes over all samples */
+    VQC_OBSERVER_MOVING_AVERAGE, /* of the samples' extremes */
+    VQC_OBSERVER_PERCENTILE,     /* of the histogram, both tails */
+    VQC_OBSERVER_ENTROPY,        /* least Kullback-Leibler divergence over clip points */
+    VQC_OBSERVER_MSE             /* least mean squared error over clip points */
+} vqc_observer_kind;
+
+enum { VQC_OBSERVER_BINS = 4096 };
+
+/*
+ * Statistics of one tensor. A plain struct, so that it can be copied, compared, merged and written
+ * to a calibration cache. Bins cover [-limit, limit]; limit is a power of two times a start value
+ * and doubles (pairs of bins join) when a value lies beyond, which is exact and independent of the
+ * order of the samples.
+ */
+typedef struct vqc_observation {
+    uint64_t samples;  /* runs seen */
+    uint64_t elements; /* finite values seen */
+    uint64_t nan_count;
+    uint64_t infinite_count;
+    float min, max;                  /* of the finite values; +inf, -inf before the first */
+    double sum, sum_squares;         /* of the finite values */
+    double average_min, average_max; /* moving average of the samples' extremes, in sample order */
+    float limit;                     /* 0: no value but zeros seen */
+    uint64_t bins[VQC_OBSERVER_BINS];
+} vqc_observation;
+
+/* A range of real values that codes cover; always contains 0. */
+typedef struct vqc_range {
+    float min, max;
+} vqc_range;
+
+void vqc_observation_init(vqc_observation *o);
+
+/* Adds the values of one sample, x [n], float32, may be unaligned. NaN and infinities are counted
+ * and otherwise passed over. */
+void vqc_observe(vqc_observation *o, const float *x, size_t n);
+
+/*
+ * Adds what another observation saw. All fields but the moving averages are independent of order
+ * (sum and sum_squares up to double rounding: merge in a fixed order for the same bits); the moving
+ * averages continue as if the other's samples came afterwards.
+ */
+void vqc_observation_merge(vqc_observation *into, const vqc_observation *other);
+
+/* How codes lie: what the searches of entropy and mse minimise over. */
+typedef struct vqc_observer_options {
+    vqc_observer_kind kind; /* not AUTO */
+    double percentile;      /* 99.99: share inside the range, each tail gets half the rest */
+    int bits;               /* 8 or 16 */
+    bool symmetric;         /* range [-r, r] */
+} vqc_observer_options;
+
+/* The range of one tensor by one observer. {0, 0} when nothing but zeros was seen. */
+vqc_range vqc_observation_range(const vqc_observation *o, const vqc_observer_options *options);
+
+/* Mean squared error of quantizing what the histogram holds to `bits` over `range`, estimated from
+ * the bins (uniform inside a bin). */
+double vqc_observation_mse(const vqc_observation *o, vqc_range range, int bits, bool symmetric);
+
+/* "auto", "minmax", "moving_average", "percentile", "entropy", "mse" */
+const char *vqc_observer_name(vqc_observer_kind kind);
+
+#endif

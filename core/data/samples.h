@@ -1,0 +1,66 @@
+/*
+ * Samples: the inputs (and labels) that a model is calibrated, verified and evaluated with. Core
+ * code sees only this; formats/ reads npz, pb folders and pictures behind it.
+ */
+#ifndef VQC_CORE_DATA_SAMPLES_H
+#define VQC_CORE_DATA_SAMPLES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/exec/buffer.h"
+#include "core/exec/program.h"
+
+enum { VQC_SAMPLES_NO_LABEL = -1 };
+
+/* One run of the model. */
+typedef struct vqc_sample {
+    size_t index;
+    const vqc_buffer *const *inputs; /* [input count of the program], NULL: left to its default */
+    const int64_t *labels;           /* [label_count] classes, or tokens; NULL without */
+    size_t label_count;
+    /* float targets with the shape of output 0 (mean squared error); NULL without */
+    const vqc_buffer *target;
+} vqc_sample;
+
+typedef struct vqc_samples vqc_samples;
+
+/*
+ * A source of samples. `read` fills `out` with sample `index`, whose memory the source keeps until
+ * `release` is called with the same slot; slots [0, slot_count) are the callers' threads, each of
+ * which holds at most one sample. With `sequential`, reads come in increasing order from 0 (a new
+ * pass starts with 0 again) and one at a time; else from several threads at once.
+ */
+struct vqc_samples {
+    size_t count;
+    bool sequential;
+    bool has_labels;
+    bool is_synthetic;
+    const char *path; /* for messages */
+    vqc_status (*read)(vqc_samples *self, size_t index, size_t slot, vqc_sample *out,
+                       vqc_error *error);
+    void (*release)(vqc_samples *self, size_t slot);
+    void (*destroy)(vqc_samples *self);
+    void *state;
+};
+
+void vqc_samples_destroy(vqc_samples **samples);
+
+/* Called for one sample; several threads at once, `slot` tells them apart. */
+typedef vqc_status vqc_sample_fn(void *context, size_t slot, const vqc_sample *sample,
+                                 vqc_error *error);
+
+/*
+ * Calls `run` for samples first, first + step, ... below `limit` (and below count) from `threads`
+ * threads (0: one per core). What `run` adds up must not depend on the order: keep results by
+ * sample index, or in exact sums. The first error (of the lowest index) is returned.
+ */
+vqc_status vqc_samples_for_each(vqc_samples *samples, size_t first, size_t step, size_t limit,
+                                int threads, vqc_sample_fn *run, void *context, vqc_error *error);
+
+/* How many slots vqc_samples_for_each uses with `threads`. */
+size_t vqc_samples_slots(int threads);
+
+#endif

@@ -1,0 +1,4 @@
+/* Attention, RotaryEmbedding, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_attention = {NULL, 0};

@@ -1,0 +1,4 @@
+/* Conv, ConvTranspose, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_conv = {NULL, 0};

@@ -1,0 +1,4 @@
+/* MatMulInteger, QLinearConv, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_integer = {NULL, 0};

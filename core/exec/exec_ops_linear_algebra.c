@@ -1,0 +1,4 @@
+/* Det, Einsum, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_linear_algebra = {NULL, 0};

@@ -1,0 +1,4 @@
+/* NegativeLogLikelihoodLoss, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_loss = {NULL, 0};

@@ -1,0 +1,4 @@
+/* MatMul, Gemm, Einsum. */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_matmul = {NULL, 0};

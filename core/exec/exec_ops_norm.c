@@ -1,0 +1,4 @@
+/* BatchNormalization, LayerNormalization, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_norm = {NULL, 0};

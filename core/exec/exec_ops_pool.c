@@ -1,0 +1,4 @@
+/* MaxPool, AveragePool, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_pool = {NULL, 0};

@@ -1,0 +1,4 @@
+/* ReduceSum, ArgMax, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_reduce = {NULL, 0};

@@ -1,0 +1,4 @@
+/* LSTM, GRU, RNN. */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_rnn = {NULL, 0};

@@ -1,0 +1,4 @@
+/* TopK, NonMaxSuppression, Unique, .... */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_select = {NULL, 0};

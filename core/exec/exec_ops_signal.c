@@ -1,0 +1,4 @@
+/* DFT, STFT, windows. */
+#include "core/exec/exec_op.h"
+
+const vqc_exec_family vqc_exec_ops_signal = {NULL, 0};
