@@ -63,8 +63,8 @@ static void fill(const buffers *b, const vqc_kernel_info *info)
 {
     uint64_t state = 1;
     const bool doubles = info->family == VQC_FAMILY_TO_F32 && info->kind == VQC_KIND_F64;
-    const bool codes =
-        !doubles && info->family >= VQC_FAMILY_DEQUANTIZE && info->family != VQC_FAMILY_FROM_F32;
+    const bool codes = !doubles && info->family >= VQC_FAMILY_DEQUANTIZE &&
+                       info->family != VQC_FAMILY_FROM_F32 && info->family != VQC_FAMILY_INT_DIVIDE;
     for (size_t i = 0; i < LARGE_BYTES / 8; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         const float pair[2] = {(float)(int32_t)(state >> 32) * 0x1p-31f,
@@ -84,6 +84,22 @@ static void fill(const buffers *b, const vqc_kernel_info *info)
     }
 }
 
+/* Products of packed int16 pairs: one block as the executor cuts it, or a whole layer. */
+static vqc_kernel_args gemm_arguments(const buffers *b, bool in_cache)
+{
+    const size_t rows = in_cache ? 48 : 768, cols = in_cache ? 128 : 1024;
+    const size_t pairs = in_cache ? 128 : 512;
+    return (vqc_kernel_args){.rows = rows,
+                             .cols = cols,
+                             .depth = pairs,
+                             .in = b->in,
+                             .in_stride = pairs * 2 * VQC_INT_ROWS,
+                             .in2 = b->in2,
+                             .in2_stride = pairs * 2 * VQC_INT_COLS,
+                             .out = b->out,
+                             .out_stride = cols};
+}
+
 /* Codes of every type are 8-bit wide; the shape does not depend on it. */
 static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
 {
@@ -92,30 +108,38 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
                        f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS ||
                        f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
                        f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
-                       f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS;
+                       f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
+                       (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
+                        f != VQC_FAMILY_INT_DIVIDE);
+    const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
     const bool is_unsigned = info->kind == VQC_KIND_U8 || info->kind == VQC_KIND_U16;
     const size_t cols = is_2d ? COLS : elements;
-    return (vqc_kernel_args){.rows = elements / cols,
-                             .cols = cols,
-                             .in_stride = cols,
-                             .out_stride = cols,
-                             .in = b->in,
-                             .in2 = b->in2,
-                             .out = b->out,
-                             .scale = b->scale,
-                             .inv_scale = b->inv_scale,
-                             .zero_point = is_2d && !is_unsigned ? NULL : b->zero_point,
-                             .lo = is_unsigned ? 0 : -128,
-                             .hi = is_unsigned ? 255 : 127,
-                             .width = WIDTH,
-                             .absolute = true,
-                             .inv_bin_width = (float)BINS,
-                             .bins = BINS,
-                             .counts = b->counts,
-                             .min = b->min,
-                             .max = b->max,
-                             .sse = b->sse,
-                             .iterations = elements};
+    return (vqc_kernel_args){
+        .rows = elements / cols,
+        .cols = cols,
+        .in_stride = cols,
+        .out_stride = f == VQC_FAMILY_INT_PACK_COLS ? VQC_INT_COLS * (elements / cols)
+                      : pack                        ? VQC_INT_COLS * cols
+                                                    : cols,
+        .in = b->in,
+        .in2 = b->in2,
+        .out = b->out,
+        .scale = b->scale,
+        .inv_scale = b->inv_scale,
+        .zero_point = is_2d && !is_unsigned && f < VQC_FAMILY_INT_PACK_ROWS ? NULL : b->zero_point,
+        .bias =
+            f == VQC_FAMILY_INT_SCALE_COLS ? (const void *)b->scale : (const void *)b->zero_point,
+        .lo = is_unsigned ? 0 : -128,
+        .hi = is_unsigned ? 255 : 127,
+        .width = pack ? VQC_INT_COLS : WIDTH,
+        .absolute = true,
+        .inv_bin_width = (float)BINS,
+        .bins = BINS,
+        .counts = b->counts,
+        .min = b->min,
+        .max = b->max,
+        .sse = b->sse,
+        .iterations = elements};
 }
 
 /* Seconds are noisy, the shortest of a few is not: time of one call, of `calls` in a row. */
@@ -191,9 +215,12 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
                          const double peaks[VQC_ISA_COUNT])
 {
     const vqc_kernel_info *info = &vqc_kernel_infos[index];
+    const bool gemm = info->family == VQC_FAMILY_INT_GEMM;
     const bool compute = info->family == VQC_FAMILY_PROBE_FMA;
-    const size_t elements = elements_for(info, in_cache);
-    const vqc_kernel_args a = arguments(b, info, elements);
+    const vqc_kernel_args product = gemm_arguments(b, in_cache);
+    const size_t elements =
+        gemm ? product.rows * product.cols * 2 * product.depth : elements_for(info, in_cache);
+    const vqc_kernel_args a = gemm ? product : arguments(b, info, elements);
     size_t in, out;
     const size_t bytes = bytes_per_call(info, elements, &in, &out);
     double best[VQC_ISA_COUNT], best_copy = time_memcpy(b, bytes / 2, 1);
@@ -218,6 +245,7 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
                               .ns_per_element = best[isa] / (double)elements,
                               .speed_over_c = best[VQC_ISA_C] / best[isa]};
         const double flops = compute ? VQC_PROBE_FMA_FLOPS
+                             : gemm  ? 2.0 /* a multiply-add of integers */
                              : info->family >= VQC_FAMILY_SSE && info->family <= VQC_FAMILY_SSE_COLS
                                  ? SSE_FLOPS
                                  : 0.0;

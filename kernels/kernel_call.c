@@ -50,7 +50,13 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
         *out_bytes = code_bytes;
     } else if (f == VQC_FAMILY_EXTRACT_PLANE) {
         *in_bytes = *out_bytes = code_bytes;
-    } else if (f == VQC_FAMILY_PROBE_FMA) {
+    } else if (f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS) {
+        *in_bytes = code_bytes;
+        *out_bytes = elements * sizeof(int16_t);
+    } else if (f == VQC_FAMILY_INT_DIVIDE || f == VQC_FAMILY_INT_REQUANTIZE_ROWS ||
+               f == VQC_FAMILY_INT_REQUANTIZE_COLS || f == VQC_FAMILY_INT_SCALE_COLS) {
+        *out_bytes = code_bytes;
+    } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM) {
         *in_bytes = 0;
     }
 }
@@ -197,6 +203,46 @@ static void call_convert(const vqc_kernels *k, size_t index, const vqc_kernel_ar
     }
 }
 
+/* The five integer kernels of one code type. */
+#define CALL_INT_CODES(t)                                                                          \
+    case VQC_INDEX_##t##_s16_pack_rows:                                                            \
+        k->t##_s16_pack_rows(a->in, a->rows, a->cols, a->in_stride, *a->zero_point,                \
+                             (size_t)a->width, a->out, a->out_stride);                             \
+        break;                                                                                     \
+    case VQC_INDEX_##t##_s16_pack_cols:                                                            \
+        k->t##_s16_pack_cols(a->in, a->rows, a->cols, a->in_stride, *a->zero_point,                \
+                             (size_t)a->width, a->out, a->out_stride);                             \
+        break;                                                                                     \
+    case VQC_INDEX_s32_##t##_requantize_rows:                                                      \
+        k->s32_##t##_requantize_rows(a->in, a->rows, a->cols, a->in_stride, a->bias, a->scale,     \
+                                     *a->zero_point, a->out, a->out_stride);                       \
+        break;                                                                                     \
+    case VQC_INDEX_s32_##t##_requantize_cols:                                                      \
+        k->s32_##t##_requantize_cols(a->in, a->rows, a->cols, a->in_stride, a->bias, a->scale,     \
+                                     *a->zero_point, a->out, a->out_stride);                       \
+        break;                                                                                     \
+    case VQC_INDEX_f32_##t##_divide_quantize:                                                      \
+        k->f32_##t##_divide_quantize(a->in, a->cols, *a->scale, *a->zero_point, a->out);           \
+        break;
+
+static void call_int(const vqc_kernels *k, size_t index, const vqc_kernel_args *a)
+{
+    switch (index) {
+        CALL_INT_CODES(u8)
+        CALL_INT_CODES(s8)
+    case VQC_INDEX_s32_f32_scale_cols:
+        k->s32_f32_scale_cols(a->in, a->rows, a->cols, a->in_stride, a->scale, a->bias, a->out,
+                              a->out_stride);
+        break;
+    case VQC_INDEX_s16_s32_gemm:
+        k->s16_s32_gemm(a->in, a->in_stride, a->in2, a->in2_stride, a->rows, a->cols, a->depth,
+                        a->accumulate, a->out, a->out_stride);
+        break;
+    default:
+        break;
+    }
+}
+
 void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_args *a,
                      vqc_kernel_results *r)
 {
@@ -207,6 +253,8 @@ void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_ar
         call_codes(table, index, a, r);
     else if (family <= VQC_FAMILY_UNPACK_PLANE)
         call_pack(table, index, a);
+    else if (family >= VQC_FAMILY_INT_PACK_ROWS && family <= VQC_FAMILY_INT_GEMM)
+        call_int(table, index, a);
     else
         call_convert(table, index, a);
 }

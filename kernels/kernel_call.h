@@ -35,6 +35,13 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_UNPACK_PLANE,
     VQC_FAMILY_FROM_F32,
     VQC_FAMILY_TO_F32,
+    VQC_FAMILY_INT_PACK_ROWS, /* kernels/kernel_list_int.h, from here ... */
+    VQC_FAMILY_INT_PACK_COLS,
+    VQC_FAMILY_INT_REQUANTIZE_ROWS,
+    VQC_FAMILY_INT_REQUANTIZE_COLS,
+    VQC_FAMILY_INT_DIVIDE,
+    VQC_FAMILY_INT_SCALE_COLS,
+    VQC_FAMILY_INT_GEMM, /* ... to here */
     VQC_FAMILY_PROBE_FMA
 } vqc_kernel_family;
 
@@ -88,6 +95,10 @@ typedef struct vqc_kernel_args {
     float *min, *max;  /* [rows] or [cols] */
     double *sse;       /* [rows] or [cols] */
     size_t iterations; /* of the probe */
+    const void *bias;  /* [rows] or [cols] int32 or float; may be NULL */
+    size_t depth;      /* of a product, in pairs */
+    size_t in2_stride;
+    bool accumulate;
 } vqc_kernel_args;
 
 /* Everything a kernel can accumulate into or return, initialised by the caller. */

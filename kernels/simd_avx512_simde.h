@@ -113,6 +113,15 @@ EMULATED_HALVES(cvtps_epi32, __m512, ps, __m512i, si, _mm256_cvtps_epi32)
 EMULATED_HALVES(cvttps_epi32, __m512, ps, __m512i, si, _mm256_cvttps_epi32)
 EMULATED_HALVES(cvtepi32_ps, __m512i, si, __m512, ps, _mm256_cvtepi32_ps)
 
+VQC_INLINE __m512i emulated_madd_epi16(__m512i x, __m512i y)
+{
+    const emulated a = {.si = x}, b = {.si = y};
+    emulated r;
+    r.half_si[0] = _mm256_madd_epi16(a.half_si[0], b.half_si[0]);
+    r.half_si[1] = _mm256_madd_epi16(a.half_si[1], b.half_si[1]);
+    return r.si;
+}
+
 /* Narrowing keeps the low bits. */
 VQC_INLINE __m128i emulated_cvtepi32_epi8(__m512i x)
 {
@@ -188,6 +197,7 @@ VQC_INLINE __m256 emulated_upper_ps(__m512 x)
     return e.half_ps[1];
 }
 
+#undef _mm512_madd_epi16 /* defined with a wrong number of parameters */
 #undef _mm512_loadu_si512
 #undef _mm512_storeu_si512
 #undef _mm512_loadu_ps
@@ -197,6 +207,7 @@ VQC_INLINE __m256 emulated_upper_ps(__m512 x)
 #undef _mm512_cvtepi32_ps
 #undef _mm512_extractf32x8_ps
 #undef _mm512_maskz_cvtps_ph
+#define _mm512_madd_epi16(x, y) emulated_madd_epi16(x, y)
 #define _mm512_loadu_si512(p) emulated_loadu_si512(p)
 #define _mm512_storeu_si512(p, x) emulated_storeu_si512(p, x)
 #define _mm512_loadu_ps(p) emulated_loadu_ps(p)

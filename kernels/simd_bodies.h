@@ -22,6 +22,7 @@
 #ifndef VQC_KERNELS_SIMD_BODIES_H
 #define VQC_KERNELS_SIMD_BODIES_H
 
+#include "kernels/int_simd.h"
 #include "kernels/simd_convert.h"
 #include "kernels/simd_pack.h"
 #include "kernels/simd_quantize.h"

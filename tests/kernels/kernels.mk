@@ -1,6 +1,6 @@
 # Kernel tests: every listed kernel on every ISA against the C reference. Included by the main Makefile; needs
 # only libc. Each target ends with a line "N passed, N failed, N skipped" or "N passed, N failed".
-KERNEL_TEST_SRC := tests/kernels/test_kernels.c tests/kernels/closed_form.c
+KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
 KERNEL_TEST_OBJ := $(KERNEL_TEST_SRC:%.c=$(B)/obj/%.o)
 KERNEL_TEST_FLAGS = -std=c17 -D_GNU_SOURCE -ffp-contract=off $(WARN) -I. $(CFLAGS) $(SAN)
 NEON_CC ?= aarch64-linux-gnu-gcc
@@ -23,7 +23,7 @@ $(SIMDE_DIR)/test_kernels.o: tests/kernels/test_kernels.c tests/kernels/test_ker
 	@mkdir -p $(@D)
 	$(CC) $(KERNEL_TEST_FLAGS) -DVQC_TEST_SIMDE -c $< -o $@
 $(B)/test_kernels_simde: $(SIMDE_DIR)/test_kernels.o $(SIMDE_DIR)/kernels_avx512.o \
-		$(B)/obj/tests/kernels/closed_form.o $(SIMDE_KERNEL_SRC:%.c=$(B)/obj/%.o)
+		$(filter-out %/test_kernels.o,$(KERNEL_TEST_OBJ)) $(SIMDE_KERNEL_SRC:%.c=$(B)/obj/%.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(SAN) -o $@ $^ -lm
 kernels-test-simde: ## AVX-512 kernels on emulated instructions
 ifneq ($(ARCH),x86_64)

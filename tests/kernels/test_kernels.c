@@ -33,6 +33,11 @@ void test_check(bool ok, const char *format, ...)
     }
 }
 
+bool test_breaks(const char *kernel)
+{
+    return break_kernel != NULL && strcmp(break_kernel, kernel) == 0;
+}
+
 uint64_t test_random(void)
 {
     random_state ^= random_state >> 12;
@@ -341,7 +346,7 @@ typedef struct outputs {
 static void compare(const vqc_kernel_info *info, const char *isa, const test_case *t,
                     enum data_class class, placement where, const outputs *want, outputs *got)
 {
-    if (break_kernel != NULL && strcmp(break_kernel, info->name) == 0) {
+    if (test_breaks(info->name)) {
         size_t i = 0;
         while (i < OUTPUTS && got->arrays[i].size_bytes == 0)
             i++;
@@ -364,11 +369,6 @@ static void compare(const vqc_kernel_info *info, const char *isa, const test_cas
                where.at_end ? " at end" : "",
                intact ? "differs from C" : "writes outside its output");
 }
-
-typedef struct isa_table {
-    const char *name;
-    const vqc_kernels *table;
-} isa_table;
 
 /* Inputs and first output contents of one case; *size_bytes gets the sizes of the outputs. */
 typedef struct inputs {
@@ -462,7 +462,7 @@ static outputs run(const vqc_kernels *table, size_t index, const inputs *n, int 
     return o;
 }
 
-static void test_one(size_t index, const isa_table *isas, size_t isa_count, const test_case *t)
+static void test_one(size_t index, const test_isa *isas, size_t isa_count, const test_case *t)
 {
     static uint8_t *initial[OUTPUTS];
     const vqc_kernel_info *info = &vqc_kernel_infos[index];
@@ -497,7 +497,7 @@ static void test_one(size_t index, const isa_table *isas, size_t isa_count, cons
 
 /* ---- the program ---- */
 
-static void test_kernel(size_t index, const isa_table *isas, size_t isa_count)
+static void test_kernel(size_t index, const test_isa *isas, size_t isa_count)
 {
     /* Shapes of real layers: LeNet and ResNet convolutions, 4-bit blocks, transformer matrices. */
     static const test_case layers[] = {
@@ -506,6 +506,10 @@ static void test_kernel(size_t index, const isa_table *isas, size_t isa_count)
         {130, 33, 0}, {1, 65536, 0}, {3, 2047, 0}, {512, 512, 0}, {512, 512, 1}, {1, 262144, 0}};
     const vqc_kernel_family f = vqc_kernel_infos[index].family;
     const bool flat = !is_rows(f) && !is_cols(f);
+    if (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_GEMM) {
+        test_int_kernel(index, isas, isa_count);
+        return;
+    }
     for (size_t cols = 0; cols <= 67; cols++)
         for (size_t repeat = 0; repeat < 12; repeat++)
             test_one(index, isas, isa_count,
@@ -521,7 +525,7 @@ static void test_kernel(size_t index, const isa_table *isas, size_t isa_count)
 
 /* The ISAs that this build and CPU have beside C; with VQC_TEST_SIMDE also AVX-512 on emulated
  * intrinsics. */
-static size_t list_isas(isa_table isas[VQC_ISA_COUNT])
+static size_t list_isas(test_isa isas[VQC_ISA_COUNT])
 {
     size_t count = 0;
     for (int isa = VQC_ISA_C + 1; isa < VQC_ISA_COUNT; isa++) {
@@ -535,7 +539,7 @@ static size_t list_isas(isa_table isas[VQC_ISA_COUNT])
 #endif
         printf("%s: %s\n", name, table != NULL ? "tested" : "not in this build or CPU");
         if (table != NULL)
-            isas[count++] = (isa_table){name, table};
+            isas[count++] = (test_isa){name, table};
     }
     return count;
 }
@@ -578,9 +582,10 @@ int main(int argc, char **argv)
     printf("seed %llu\n", (unsigned long long)seed);
     random_state = seed * 0x9E3779B97F4A7C15u + 0x1234567u;
     map_regions();
-    isa_table isas[VQC_ISA_COUNT];
+    test_isa isas[VQC_ISA_COUNT];
     const size_t isa_count = list_isas(isas);
     test_closed_forms();
+    test_int_closed_forms();
     test_dispatch();
     for (size_t i = 0; i < VQC_KERNEL_COUNT; i++)
         test_kernel(i, isas, isa_count);

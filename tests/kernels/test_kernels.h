@@ -23,4 +23,18 @@ void test_closed_forms(void);
 /* Checks of detection, names and selection (closed_form.c). */
 void test_dispatch(void);
 
+/* An ISA under test. */
+typedef struct test_isa {
+    const char *name;
+    const vqc_kernels *table;
+} test_isa;
+
+/* Whether --break names this kernel: its results must then be perturbed before they are compared.
+ */
+bool test_breaks(const char *kernel);
+
+/* All checks of one integer kernel, families VQC_FAMILY_INT_... (int_cases.c). */
+void test_int_kernel(size_t index, const test_isa *isas, size_t isa_count);
+void test_int_closed_forms(void);
+
 #endif
