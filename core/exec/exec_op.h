@@ -38,6 +38,7 @@ typedef struct vqc_exec_call {
     vqc_exec_type types[VQC_EXEC_MAX_OUTPUTS]; /* [output_count], filled by the shape rule */
     vqc_buffer **outputs;                      /* [output_count], made from types before run */
     const void *detail;                        /* from the table row */
+    void *state; /* what the shape rule found out and leaves for run, in scratch memory */
     void *prepared;        /* what the row's prepare made of this node; NULL without one */
     vqc_epilogue epilogue; /* VQC_ACT_NONE unless the row says `fuses` */
     int threads; /* threads that run may use; 1 in calibration, where samples are parallel */
@@ -98,7 +99,11 @@ extern const vqc_exec_family vqc_exec_ops_rnn;    /* LSTM, GRU, RNN */
 extern const vqc_exec_family vqc_exec_ops_attention;      /* Attention, RotaryEmbedding, ... */
 extern const vqc_exec_family vqc_exec_ops_image;          /* Resize, GridSample, RoiAlign, ... */
 extern const vqc_exec_family vqc_exec_ops_signal;         /* DFT, STFT, windows */
-extern const vqc_exec_family vqc_exec_ops_select;         /* TopK, NonMaxSuppression, Unique, ... */
+extern const vqc_exec_family vqc_exec_ops_select;         /* TopK, Unique, NonZero, ... */
+extern const vqc_exec_family vqc_exec_ops_detect;         /* NonMaxSuppression, TfIdfVectorizer */
+extern const vqc_exec_family vqc_exec_ops_scatter;        /* ScatterElements, ScatterND, ... */
+extern const vqc_exec_family vqc_exec_ops_pad;            /* Pad, CenterCropPad */
+extern const vqc_exec_family vqc_exec_ops_pattern;        /* EyeLike, OneHot, Trilu, ... */
 extern const vqc_exec_family vqc_exec_ops_linear_algebra; /* Det, Einsum, ... */
 extern const vqc_exec_family vqc_exec_ops_loss;           /* NegativeLogLikelihoodLoss, ... */
 extern const vqc_exec_family

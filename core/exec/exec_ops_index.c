@@ -1,53 +1,9 @@
 /* Operators that read or write elements by index. */
 #include <string.h>
 
+#include "core/exec/exec_index.h"
 #include "core/exec/exec_op.h"
 #include "core/graph.h"
-
-/* Index `position` of an int32 or int64 tensor, negative ones counted from the end; false out of
- * range. */
-static bool read_index(const vqc_buffer *indices, size_t position, size_t extent, size_t *index)
-{
-    int64_t value;
-
-    if (indices->dtype == VQC_DTYPE_INT64) {
-        memcpy(&value, indices->data + position * sizeof value, sizeof value);
-    } else {
-        int32_t narrow;
-        memcpy(&narrow, indices->data + position * sizeof narrow, sizeof narrow);
-        value = narrow;
-    }
-    value += value < 0 ? (int64_t)extent : 0;
-    *index = (size_t)value;
-    return value >= 0 && (uint64_t)value < extent;
-}
-
-static vqc_status check_indices(vqc_exec_call *call, bool only_int64)
-{
-    int32_t dtype = call->inputs[1]->dtype;
-
-    if (dtype == VQC_DTYPE_INT64 || (dtype == VQC_DTYPE_INT32 && !only_int64)) {
-        return VQC_OK;
-    }
-    return vqc_exec_fail(call, "indices: got %s, expected int32 or int64",
-                         vqc_dtype_describe(dtype)->name);
-}
-
-static vqc_status bad_index(vqc_exec_call *call, size_t position, size_t extent)
-{
-    return vqc_exec_fail(call, "indices: entry %zu is out of range, expected one within %zu",
-                         position, extent);
-}
-
-static size_t product(const int64_t *dims, size_t from, size_t to)
-{
-    size_t result = 1;
-
-    for (size_t i = from; i < to; i++) {
-        result *= (size_t)dims[i];
-    }
-    return result;
-}
 
 /* ---- Gather ---- */
 
@@ -57,7 +13,7 @@ static vqc_status shape_gather(vqc_exec_call *call)
     const vqc_buffer *indices = call->inputs[1];
     vqc_exec_type *type = &call->types[0];
     size_t axis;
-    vqc_status status = check_indices(call, false);
+    vqc_status status = vqc_exec_check_indices(call, call->inputs[1], true);
 
     if (status == VQC_OK) {
         status = vqc_exec_axis(call, vqc_node_attr_int(call->node, "axis", 0), data->rank, &axis);
@@ -96,14 +52,14 @@ static vqc_status run_gather(vqc_exec_call *call)
 
     (void)vqc_exec_axis(call, vqc_node_attr_int(call->node, "axis", 0), data->rank, &axis);
     extent = (size_t)data->dims[axis];
-    outer = product(data->dims, 0, axis);
-    row = product(data->dims, axis + 1, data->rank) * data->width;
+    outer = vqc_exec_product(data->dims, 0, axis);
+    row = vqc_exec_product(data->dims, axis + 1, data->rank) * data->width;
     for (size_t o = 0; o < outer && out->elements > 0; o++) {
         const unsigned char *base = data->data + o * extent * row;
         for (size_t i = 0; i < indices->elements; i++, target += row) {
             size_t index;
-            if (!read_index(indices, i, extent, &index)) {
-                return bad_index(call, i, extent);
+            if (!vqc_exec_index_at(indices, i, extent, &index)) {
+                return vqc_exec_bad_index(call, i, extent);
             }
             if (row == 4) { /* a scalar float32 codebook: the compiler makes it one move */
                 memcpy(target, base + index * 4, 4);
@@ -122,7 +78,7 @@ static vqc_status shape_gather_elements(vqc_exec_call *call)
     const vqc_buffer *data = call->inputs[0];
     const vqc_buffer *indices = call->inputs[1];
     size_t axis;
-    vqc_status status = check_indices(call, false);
+    vqc_status status = vqc_exec_check_indices(call, call->inputs[1], true);
 
     if (status == VQC_OK) {
         status = vqc_exec_axis(call, vqc_node_attr_int(call->node, "axis", 0), data->rank, &axis);
@@ -154,8 +110,8 @@ static vqc_status run_gather_elements(vqc_exec_call *call)
         const unsigned char *from = data->data;
         size_t index;
 
-        if (!read_index(indices, i, view.dims[axis], &index)) {
-            return bad_index(call, i, view.dims[axis]);
+        if (!vqc_exec_index_at(indices, i, view.dims[axis], &index)) {
+            return vqc_exec_bad_index(call, i, view.dims[axis]);
         }
         for (size_t k = 0; k < data->rank; k++) {
             from += (k == axis ? index : at[k]) * (size_t)view.strides[k] * data->width;
@@ -171,14 +127,14 @@ static vqc_status run_gather_elements(vqc_exec_call *call)
     return VQC_OK;
 }
 
-/* ---- GatherND, ScatterND ---- */
+/* ---- GatherND ---- */
 
 /* Checks the index tuples; *depth = coordinates per tuple, behind `batch` leading axes. */
 static vqc_status check_nd(vqc_exec_call *call, size_t batch, size_t *depth)
 {
     const vqc_buffer *data = call->inputs[0];
     const vqc_buffer *indices = call->inputs[1];
-    vqc_status status = check_indices(call, true);
+    vqc_status status = vqc_exec_check_indices(call, call->inputs[1], false);
 
     if (status != VQC_OK) {
         return status;
@@ -207,7 +163,7 @@ static bool nd_row(const vqc_exec_call *call, size_t batch, size_t depth, size_t
     for (size_t k = 0; k < depth; k++) {
         size_t extent = (size_t)data->dims[batch + k];
         size_t index;
-        if (!read_index(call->inputs[1], tuple * depth + k, extent, &index)) {
+        if (!vqc_exec_index_at(call->inputs[1], tuple * depth + k, extent, &index)) {
             return false;
         }
         *row = *row * extent + index;
@@ -221,7 +177,7 @@ static vqc_status shape_gather_nd(vqc_exec_call *call)
     const vqc_buffer *indices = call->inputs[1];
     vqc_exec_type *type = &call->types[0];
     int64_t batch = vqc_node_attr_int(call->node, "batch_dims", 0);
-    size_t depth;
+    size_t depth = 0;
     vqc_status status;
 
     if (batch < 0 || batch > VQC_EXEC_MAX_RANK) {
@@ -252,15 +208,15 @@ static vqc_status run_gather_nd(vqc_exec_call *call)
     vqc_buffer *out = call->outputs[0];
     size_t batch = (size_t)vqc_node_attr_int(call->node, "batch_dims", 0);
     size_t depth = (size_t)indices->dims[indices->rank - 1];
-    size_t row_bytes = product(data->dims, batch + depth, data->rank) * data->width;
-    size_t batches = product(data->dims, 0, batch);
-    size_t batch_bytes = product(data->dims, batch, data->rank) * data->width;
+    size_t row_bytes = vqc_exec_product(data->dims, batch + depth, data->rank) * data->width;
+    size_t batches = vqc_exec_product(data->dims, 0, batch);
+    size_t batch_bytes = vqc_exec_product(data->dims, batch, data->rank) * data->width;
     size_t tuples = indices->elements / depth;
 
     for (size_t t = 0; t < tuples && out->elements > 0; t++) {
         size_t row;
         if (!nd_row(call, batch, depth, t, &row)) {
-            return bad_index(call, t * depth, data->elements);
+            return vqc_exec_bad_index(call, t * depth, data->elements);
         }
         memcpy(out->data + t * row_bytes,
                data->data + t / (tuples / batches) * batch_bytes + row * row_bytes, row_bytes);
@@ -268,52 +224,7 @@ static vqc_status run_gather_nd(vqc_exec_call *call)
     return VQC_OK;
 }
 
-static vqc_status shape_scatter_nd(vqc_exec_call *call)
-{
-    const vqc_buffer *data = call->inputs[0];
-    const vqc_buffer *indices = call->inputs[1];
-    const vqc_buffer *updates = call->inputs[2];
-    const Onnx__AttributeProto *reduction = vqc_node_attr(call->node, "reduction");
-    size_t depth;
-    vqc_status status = check_nd(call, 0, &depth);
-
-    if (status != VQC_OK) {
-        return status;
-    }
-    if (reduction != NULL &&
-        !(reduction->s.len == 4 && memcmp(reduction->s.data, "none", 4) == 0)) {
-        return vqc_exec_fail(call, "reduction: only \"none\" can be computed here");
-    }
-    if (updates->dtype != data->dtype ||
-        updates->elements != indices->elements / depth * product(data->dims, depth, data->rank)) {
-        return vqc_exec_fail(call, "updates: type or shape does not fit data and indices");
-    }
-    vqc_exec_type_like(&call->types[0], data);
-    return VQC_OK;
-}
-
-static vqc_status run_scatter_nd(vqc_exec_call *call)
-{
-    const vqc_buffer *data = call->inputs[0];
-    const vqc_buffer *updates = call->inputs[2];
-    vqc_buffer *out = call->outputs[0];
-    size_t depth = (size_t)call->inputs[1]->dims[call->inputs[1]->rank - 1];
-    size_t row_bytes = product(data->dims, depth, data->rank) * data->width;
-
-    if (out->elements > 0) {
-        memcpy(out->data, data->data, out->elements * out->width);
-    }
-    for (size_t t = 0; t < call->inputs[1]->elements / depth; t++) {
-        size_t row;
-        if (!nd_row(call, 0, depth, t, &row)) {
-            return bad_index(call, t * depth, data->elements);
-        }
-        memcpy(out->data + row * row_bytes, updates->data + t * row_bytes, row_bytes);
-    }
-    return VQC_OK;
-}
-
-/* ---- CumSum ---- */
+/* ---- CumSum, CumProd ---- */
 
 static vqc_status shape_cumsum(vqc_exec_call *call)
 {
@@ -333,32 +244,41 @@ static vqc_status shape_cumsum(vqc_exec_call *call)
     return vqc_exec_axis(call, axis, call->inputs[0]->rank, &index);
 }
 
-/* One running sum, kept in the type's own precision as ONNX's sum of that type. */
-static void sum_line(const vqc_buffer *in, vqc_buffer *out, size_t start, size_t stride,
-                     size_t count, bool exclusive, bool reverse)
+/* A line along the axis and what becomes of it. */
+typedef struct running {
+    size_t stride;
+    size_t count;
+    bool product;
+    bool exclusive;
+    bool reverse;
+} running;
+
+/* One running sum or product, kept in the type's own precision as ONNX's sum of that type. */
+static void run_line(const vqc_buffer *in, vqc_buffer *out, size_t start, const running *line)
 {
     vqc_class class = vqc_class_of(in->dtype);
-    vqc_chunk sum = {.u64 = {0}}; /* the bits of 0 in every class */
+    vqc_chunk sum = {.i64 = {line->product ? 1 : 0}};
     vqc_chunk next;
     vqc_chunk copy;
 
-    for (size_t i = 0; i < count; i++) {
-        size_t at = start + (reverse ? count - 1 - i : i) * stride;
+    vqc_element_convert(&sum, VQC_CLASS_I64, class, 1);
+    for (size_t i = 0; i < line->count; i++) {
+        size_t at = start + (line->reverse ? line->count - 1 - i : i) * line->stride;
 
         vqc_element_load(in->dtype, in->data + at * in->width, 1, &next);
         copy.u64[0] = sum.u64[0];
-        if (exclusive) {
+        if (line->exclusive) {
             vqc_element_store(out->dtype, class, &copy, 1, NULL, out->data + at * out->width);
         }
         if (class == VQC_CLASS_F32) {
-            sum.f32[0] += next.f32[0];
+            sum.f32[0] = line->product ? sum.f32[0] * next.f32[0] : sum.f32[0] + next.f32[0];
         } else if (class == VQC_CLASS_F64) {
-            sum.f64[0] += next.f64[0];
+            sum.f64[0] = line->product ? sum.f64[0] * next.f64[0] : sum.f64[0] + next.f64[0];
         } else {
-            sum.u64[0] += next.u64[0];
+            sum.u64[0] = line->product ? sum.u64[0] * next.u64[0] : sum.u64[0] + next.u64[0];
         }
         copy.u64[0] = sum.u64[0];
-        if (!exclusive) {
+        if (!line->exclusive) {
             vqc_element_store(out->dtype, class, &copy, 1, NULL, out->data + at * out->width);
         }
     }
@@ -367,19 +287,18 @@ static void sum_line(const vqc_buffer *in, vqc_buffer *out, size_t start, size_t
 static vqc_status run_cumsum(vqc_exec_call *call)
 {
     const vqc_buffer *in = call->inputs[0];
-    bool exclusive = vqc_node_attr_int(call->node, "exclusive", 0) != 0;
-    bool reverse = vqc_node_attr_int(call->node, "reverse", 0) != 0;
+    running line = {.product = strcmp(call->op, "CumProd") == 0,
+                    .exclusive = vqc_node_attr_int(call->node, "exclusive", 0) != 0,
+                    .reverse = vqc_node_attr_int(call->node, "reverse", 0) != 0};
     size_t axis;
-    size_t count;
-    size_t inner;
 
     (void)vqc_exec_axis(call, vqc_element_int(call->inputs[1]->dtype, call->inputs[1]->data, 0),
                         in->rank, &axis);
-    count = (size_t)in->dims[axis];
-    inner = product(in->dims, axis + 1, in->rank);
-    for (size_t o = 0; in->elements > 0 && o < product(in->dims, 0, axis); o++) {
-        for (size_t k = 0; k < inner; k++) {
-            sum_line(in, call->outputs[0], o * count * inner + k, inner, count, exclusive, reverse);
+    line.count = (size_t)in->dims[axis];
+    line.stride = vqc_exec_product(in->dims, axis + 1, in->rank);
+    for (size_t o = 0; in->elements > 0 && o < vqc_exec_product(in->dims, 0, axis); o++) {
+        for (size_t k = 0; k < line.stride; k++) {
+            run_line(in, call->outputs[0], o * line.count * line.stride + k, &line);
         }
     }
     return VQC_OK;
@@ -390,8 +309,8 @@ static const vqc_exec_op OPS[] = {
     VQC_EXEC_ROW("GatherElements", "", 11, 2, shape_gather_elements, run_gather_elements,
                  .detail = NULL),
     VQC_EXEC_ROW("GatherND", "", 11, 2, shape_gather_nd, run_gather_nd, .detail = NULL),
-    VQC_EXEC_ROW("ScatterND", "", 11, 3, shape_scatter_nd, run_scatter_nd, .detail = NULL),
-    VQC_EXEC_ROW("CumSum", "", 11, 2, shape_cumsum, run_cumsum, .detail = NULL),
+    VQC_EXEC_ROW("CumSum", "", 11, 2, shape_cumsum, run_cumsum, .in_place = true),
+    VQC_EXEC_ROW("CumProd", "", 26, 2, shape_cumsum, run_cumsum, .in_place = true),
 };
 
 const vqc_exec_family vqc_exec_ops_index = {OPS, sizeof OPS / sizeof OPS[0]};

@@ -1,6 +1,7 @@
 /* Operators that rearrange elements without computing with them. */
 #include <string.h>
 
+#include "core/exec/exec_index.h"
 #include "core/exec/exec_op.h"
 #include "core/graph.h"
 
@@ -392,6 +393,16 @@ static vqc_status shape_split(vqc_exec_call *call)
     if (status != VQC_OK) {
         return status;
     }
+    if (!given && call->opset < 18 && in->dims[axis] % (int64_t)call->output_count != 0) {
+        return vqc_exec_fail(call, "got %lld elements for %zu equal parts",
+                             (long long)in->dims[axis], call->output_count);
+    }
+    if (call->opset >= 18 && vqc_node_attr(call->node, "num_outputs") != NULL &&
+        (given || vqc_node_attr_int(call->node, "num_outputs", 0) != (int64_t)call->output_count)) {
+        return vqc_exec_fail(call, "num_outputs: got %lld for %zu outputs%s",
+                             (long long)vqc_node_attr_int(call->node, "num_outputs", 0),
+                             call->output_count, given ? " and sizes too" : "");
+    }
     /* equal parts; since 18 the last may be smaller */
     part = (in->dims[axis] + (int64_t)call->output_count - 1) / (int64_t)call->output_count;
     for (size_t i = 0; i < call->output_count; i++) {
@@ -487,12 +498,24 @@ static vqc_status run_tile(vqc_exec_call *call)
     return VQC_OK;
 }
 
+/* Attribute "mode": 0 DCR, 1 CRD. */
+static vqc_status find_mode(vqc_exec_call *call, size_t *crd)
+{
+    static const char *const modes[] = {"DCR", "CRD"};
+
+    return vqc_exec_choice(call, "mode", modes, 2, crd);
+}
+
 static vqc_status shape_depth_to_space(vqc_exec_call *call)
 {
     const vqc_buffer *in = call->inputs[0];
     vqc_exec_type *type = &call->types[0];
     int64_t block = vqc_node_attr_int(call->node, "blocksize", 0);
+    size_t crd;
 
+    if (find_mode(call, &crd) != VQC_OK) {
+        return VQC_ERR_MODEL;
+    }
     if (in->rank != 4 || block < 1 || block > INT32_MAX || in->dims[1] % (block * block) != 0) {
         return vqc_exec_fail(call, "expected [N, C, H, W] with C a multiple of blocksize squared");
     }
@@ -509,8 +532,8 @@ static vqc_status shape_depth_to_space(vqc_exec_call *call)
 static vqc_status run_depth_to_space(vqc_exec_call *call)
 {
     const vqc_buffer *in = call->inputs[0];
-    const Onnx__AttributeProto *mode = vqc_node_attr(call->node, "mode");
-    bool crd = mode != NULL && mode->s.len == 3 && memcmp(mode->s.data, "CRD", 3) == 0;
+    size_t mode;
+    bool crd = find_mode(call, &mode) == VQC_OK && mode == 1; /* the shape rule checked it */
     size_t b = (size_t)vqc_node_attr_int(call->node, "blocksize", 0);
     size_t n = (size_t)in->dims[0];
     size_t c = (size_t)in->dims[1] / (b * b);
@@ -529,6 +552,60 @@ static vqc_status run_depth_to_space(vqc_exec_call *call)
     return VQC_OK;
 }
 
+static vqc_status shape_space_to_depth(vqc_exec_call *call)
+{
+    const vqc_buffer *in = call->inputs[0];
+    vqc_exec_type *type = &call->types[0];
+    int64_t block = vqc_node_attr_int(call->node, "blocksize", 0);
+    size_t crd;
+
+    if (find_mode(call, &crd) != VQC_OK) {
+        return VQC_ERR_MODEL;
+    }
+    if (in->rank != 4 || block < 1 || block > INT32_MAX || in->dims[2] % block != 0 ||
+        in->dims[3] % block != 0) {
+        return vqc_exec_fail(call, "expected [N, C, H, W] with H and W multiples of blocksize");
+    }
+    vqc_exec_type_like(type, in);
+    type->dims[2] /= block;
+    type->dims[3] /= block;
+    if (__builtin_mul_overflow(type->dims[1], block * block, &type->dims[1])) {
+        return vqc_exec_fail(call, "blocksize: got %lld", (long long)block);
+    }
+    return VQC_OK;
+}
+
+/* A transposed copy of [N, C, H', b, W', b] as [N, b, b, C, H', W'] (DCR, all that versions before
+ * 28 have) or [N, C, b, b, H', W'] (CRD). */
+static vqc_status run_space_to_depth(vqc_exec_call *call)
+{
+    const vqc_buffer *in = call->inputs[0];
+    size_t mode;
+    bool crd = find_mode(call, &mode) == VQC_OK && mode == 1;
+    size_t b = (size_t)vqc_node_attr_int(call->node, "blocksize", 0);
+    size_t n = (size_t)in->dims[0];
+    size_t c = (size_t)in->dims[1];
+    size_t h = (size_t)in->dims[2];
+    size_t w = (size_t)in->dims[3];
+    ptrdiff_t plane = (ptrdiff_t)(h * w);
+    vqc_view view = {
+        in->data,
+        in->width,
+        6,
+        {n, b, b, c, h / b, w / b},
+        {(ptrdiff_t)c * plane, (ptrdiff_t)w, 1, plane, (ptrdiff_t)(b * w), (ptrdiff_t)b}};
+
+    if (crd) { /* the channel axis before the two block axes */
+        view.dims[1] = c;
+        view.dims[3] = b;
+        view.strides[1] = plane;
+        view.strides[2] = (ptrdiff_t)w;
+        view.strides[3] = 1;
+    }
+    vqc_view_copy(&view, call->outputs[0]->elements, call->outputs[0]->data);
+    return VQC_OK;
+}
+
 static const vqc_exec_op OPS[] = {
     VQC_EXEC_ROW("Reshape", "", 1, 1, shape_reshape, NULL, .detail = NULL),
     VQC_EXEC_ROW("Flatten", "", 1, 1, shape_flatten, NULL, .detail = NULL),
@@ -541,6 +618,8 @@ static const vqc_exec_op OPS[] = {
     VQC_EXEC_ROW("Split", "", 2, 1, shape_split, run_split, .detail = NULL),
     VQC_EXEC_ROW("Tile", "", 6, 2, shape_tile, run_tile, .detail = NULL),
     VQC_EXEC_ROW("DepthToSpace", "", 1, 1, shape_depth_to_space, run_depth_to_space,
+                 .detail = NULL),
+    VQC_EXEC_ROW("SpaceToDepth", "", 1, 1, shape_space_to_depth, run_space_to_depth,
                  .detail = NULL),
 };
 
