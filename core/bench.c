@@ -16,8 +16,8 @@ enum {
     BUFFER_BYTES = 128 << 20, /* one tensor: f32 to f64 writes twice what it reads */
     COLS = 512,               /* shape of the _rows and _cols kernels */
     PARAMS = LARGE_BYTES / COLS,
-    BINS = 2048,
-    WIDTH = 4, /* bits of packed fields */
+    HALF_BINS = 4096, /* 8192 bins, those of the observers */
+    WIDTH = 4,        /* bits of packed fields */
     REPEATS = 5
 };
 
@@ -31,7 +31,7 @@ typedef struct buffers {
     float *scale, *inv_scale, *min, *max; /* [PARAMS] */
     int32_t *zero_point;
     double *sse;
-    uint64_t *counts; /* [BINS] */
+    uint64_t *counts; /* [2 * HALF_BINS] */
 } buffers;
 
 static double now_ns(void)
@@ -52,7 +52,7 @@ static bool allocate(vqc_arena *arena, buffers *b)
     b->max = vqc_arena_calloc(arena, PARAMS, sizeof *b->max);
     b->zero_point = vqc_arena_calloc(arena, PARAMS, sizeof *b->zero_point);
     b->sse = vqc_arena_calloc(arena, PARAMS, sizeof *b->sse);
-    b->counts = vqc_arena_calloc(arena, BINS, sizeof *b->counts);
+    b->counts = vqc_arena_calloc(arena, (size_t)2 * HALF_BINS, sizeof *b->counts);
     return b->in != NULL && b->out != NULL && b->in2 != NULL && b->scale != NULL &&
            b->inv_scale != NULL && b->min != NULL && b->max != NULL && b->zero_point != NULL &&
            b->sse != NULL && b->counts != NULL;
@@ -105,10 +105,11 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
 {
     const vqc_kernel_family f = info->family;
     const bool is_2d = f == VQC_FAMILY_MINMAX_ROWS || f == VQC_FAMILY_MINMAX_COLS ||
-                       f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS ||
-                       f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
-                       f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
-                       f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
+                       f == VQC_FAMILY_MOMENTS_COLS || f == VQC_FAMILY_SSE_ROWS ||
+                       f == VQC_FAMILY_SSE_COLS || f == VQC_FAMILY_QUANTIZE_ROWS ||
+                       f == VQC_FAMILY_QUANTIZE_COLS || f == VQC_FAMILY_QUANTIZE_ERROR_ROWS ||
+                       f == VQC_FAMILY_QUANTIZE_ERROR_COLS || f == VQC_FAMILY_DEQUANTIZE_ROWS ||
+                       f == VQC_FAMILY_DEQUANTIZE_COLS ||
                        (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
                         f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
@@ -132,9 +133,8 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
         .lo = is_unsigned ? 0 : -128,
         .hi = is_unsigned ? 255 : 127,
         .width = pack ? VQC_INT_COLS : WIDTH,
-        .absolute = true,
-        .inv_bin_width = (float)BINS,
-        .bins = BINS,
+        .inv_bin_width = (float)HALF_BINS,
+        .half_bins = HALF_BINS,
         .counts = b->counts,
         .min = b->min,
         .max = b->max,

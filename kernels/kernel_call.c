@@ -91,7 +91,13 @@ static void call_stats(const vqc_kernels *k, size_t index, const vqc_kernel_args
         k->f32_error(x, a->in2, a->cols, &r->error);
         break;
     case VQC_INDEX_f32_histogram:
-        k->f32_histogram(x, a->cols, a->absolute, a->bin_lo, a->inv_bin_width, a->bins, a->counts);
+        k->f32_histogram(x, a->cols, a->inv_bin_width, a->half_bins, a->counts);
+        break;
+    case VQC_INDEX_f32_moments:
+        k->f32_moments(x, a->cols, &r->moments);
+        break;
+    case VQC_INDEX_f32_moments_cols:
+        k->f32_moments_cols(x, a->rows, a->cols, a->in_stride, a->sse, a->max);
         break;
     case VQC_INDEX_f32_quantize_sse:
         r->sse =

@@ -16,6 +16,8 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_SUMS,
     VQC_FAMILY_ERROR,
     VQC_FAMILY_HISTOGRAM,
+    VQC_FAMILY_MOMENTS,
+    VQC_FAMILY_MOMENTS_COLS,
     VQC_FAMILY_SSE,
     VQC_FAMILY_SSE_ROWS,
     VQC_FAMILY_SSE_COLS,
@@ -88,10 +90,9 @@ typedef struct vqc_kernel_args {
     const int32_t *zero_point; /* may be NULL for _rows and _cols kernels */
     int32_t lo, hi;
     int shift, width;
-    bool absolute;
-    float bin_lo, inv_bin_width;
-    uint32_t bins;
-    uint64_t *counts;  /* [bins] */
+    float inv_bin_width;
+    uint32_t half_bins;
+    uint64_t *counts;  /* [2 * half_bins] */
     float *min, *max;  /* [rows] or [cols] */
     double *sse;       /* [rows] or [cols] */
     size_t iterations; /* of the probe */
@@ -105,6 +106,7 @@ typedef struct vqc_kernel_args {
 typedef struct vqc_kernel_results {
     vqc_f32_range range;
     vqc_error_sums error;
+    vqc_f32_moments moments;
     double sum, sum_squares, sse;
     float value; /* absmax, probe */
     size_t count;

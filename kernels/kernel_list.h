@@ -58,9 +58,6 @@
     X(f32_sums, SUMS, F32, void, (const float *x, size_t n, double *sum, double *sum_squares))     \
     X(f32_error, ERROR, F32, void,                                                                 \
       (const float *ref, const float *dec, size_t n, vqc_error_sums *acc))                         \
-    X(f32_histogram, HISTOGRAM, F32, void,                                                         \
-      (const float *x, size_t n, bool absolute, float lo, float inv_width, uint32_t bins,          \
-       uint64_t *counts))                                                                          \
     X(f32_quantize_sse, SSE, F32, double,                                                          \
       (const float *x, size_t n, float scale, float inv_scale, int32_t zero_point, int32_t lo,     \
        int32_t hi))                                                                                \

@@ -37,9 +37,11 @@
 #include "kernels/kernel_list.h"
 
 enum {
-    VQC_LANES = 16,           /* float lanes of a reduction: one 512-bit vector */
-    VQC_CHUNK = 1024,         /* elements between flushes of the lanes into double */
-    VQC_PROBE_FMA_FLOPS = 384 /* float operations in one iteration of probe_fma */
+    VQC_LANES = 16,                 /* float lanes of a reduction: one 512-bit vector */
+    VQC_CHUNK = 1024,               /* elements between flushes of the lanes into double */
+    VQC_HISTOGRAM_HALF_BINS = 4096, /* most that f32_histogram takes */
+    VQC_MOMENTS_ROWS = 64,          /* rows that f32_moments_cols adds in float */
+    VQC_PROBE_FMA_FLOPS = 384       /* float operations in one iteration of probe_fma */
 };
 
 typedef enum vqc_isa {
@@ -57,6 +59,14 @@ typedef struct vqc_f32_range {
     float max;
     uint64_t nonfinite; /* NaNs and infinities seen */
 } vqc_f32_range;
+
+/* Running moments of the finite values of an array. */
+typedef struct vqc_f32_moments {
+    float min, max;          /* of the finite values */
+    uint64_t nonfinite;      /* NaNs and infinities seen */
+    uint64_t zeros;          /* +0 and -0 seen */
+    double sum, sum_squares; /* of the finite values */
+} vqc_f32_moments;
 
 /* Running error of a decoded tensor `dec` against its reference `ref`. f32_error fills every field;
  * the fused
@@ -81,8 +91,15 @@ typedef struct vqc_error_sums {
  * - f32_absmax: largest |x|, 0 for n = 0; NaN is skipped.
  * - f32_sums: adds to *sum and *sum_squares.
  * - f32_error: accumulates every field of vqc_error_sums.
- * - f32_histogram: counts v = absolute ? |x| : x into counts[bins], bins of width 1 / inv_width
- *   from lo; values outside go to the first or last bin; NaN is skipped; 1 <= bins <= 2^24.
+ * - f32_histogram: counts the finite values other than zero into counts[2 * half_bins], bins of
+ *   width w = 1 / inv_width about zero: x > 0 into half_bins + t, x < 0 into half_bins - 1 - t,
+ *   t = trunc(|x| * inv_width), at most half_bins - 1; 1 <= half_bins <= VQC_HISTOGRAM_HALF_BINS,
+ *   inv_width >= 0. With inv_width a power of two the bins of half the inv_width are exact joins of
+ *   pairs of these.
+ * - f32_moments: accumulates every field of vqc_f32_moments; other than in f32_sums, values that
+ * are not finite are left out.
+ * - f32_moments_cols: adds the columns' sums to sum[cols] and raises absmax[cols] (>= 0); values
+ *   that are not finite count as 0. Sums of VQC_MOMENTS_ROWS rows at a time are float.
  * - f32_quantize_sse: sum of (x - decode(quantize(x)))^2, nothing stored; _rows adds to sse[rows],
  *   _cols to sse[cols].
  * - f32_T_quantize, _rows, _cols: see above; T = u8, s8, u16, s16.

@@ -24,6 +24,7 @@
 
 #include "kernels/int_simd.h"
 #include "kernels/simd_convert.h"
+#include "kernels/simd_observe.h"
 #include "kernels/simd_pack.h"
 #include "kernels/simd_quantize.h"
 #include "kernels/simd_stats.h"

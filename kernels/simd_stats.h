@@ -203,36 +203,6 @@ void KERNEL(f32_error)(const float *ref, const float *dec, size_t n, vqc_error_s
     acc->max_abs_err = vqc_lane_max(vf_largest(e.max_abs), acc->max_abs_err);
 }
 
-VQC_INLINE void histogram_step(vf v, size_t n, bool absolute, vf lo, vf inv_width, vf last,
-                               uint64_t *counts)
-{
-    int32_t bin[VQC_LANES];
-    float t_lanes[VQC_LANES];
-    const vf t = vf_mul(vf_sub(absolute ? vf_abs(v) : v, lo), inv_width);
-    const bool any_nan = vf_any_nan(t);
-    vi_store(bin, vi_trunc(vf_min(vf_max(vf_nan_to_zero(t), vf_set(0.0f)), last)));
-    if (n == VQC_LANES && !any_nan) {
-        for (size_t i = 0; i < VQC_LANES; i++)
-            counts[bin[i]]++;
-        return;
-    }
-    vf_store(t_lanes, t);
-    for (size_t i = 0; i < n; i++)
-        if (!isnan(t_lanes[i]))
-            counts[bin[i]]++;
-}
-
-void KERNEL(f32_histogram)(const float *x, size_t n, bool absolute, float lo, float inv_width,
-                           uint32_t bins, uint64_t *counts)
-{
-    const vf v_lo = vf_set(lo), v_inv = vf_set(inv_width), v_last = vf_set((float)(bins - 1u));
-    size_t i = 0;
-    for (; i + VQC_LANES <= n; i += VQC_LANES)
-        histogram_step(vf_load(x + i), VQC_LANES, absolute, v_lo, v_inv, v_last, counts);
-    if (i < n)
-        histogram_step(vf_load_n(x + i, n - i, 0.0f), n - i, absolute, v_lo, v_inv, v_last, counts);
-}
-
 /* 12 independent chains of fused multiply-adds cover latency x throughput of every current core (4
  * cycles x 2 per cycle = 8). The start value is volatile so that nothing is computed ahead of time.
  */

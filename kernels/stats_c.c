@@ -113,21 +113,6 @@ void vqc_f32_error__c(const float *ref, const float *dec, size_t n, vqc_error_su
     acc->max_abs_err = vqc_lane_max(vqc_lanes_max(max_abs), acc->max_abs_err);
 }
 
-void vqc_f32_histogram__c(const float *x, size_t n, bool absolute, float lo, float inv_width,
-                          uint32_t bins, uint64_t *counts)
-{
-    const vqc_f32_at *v = x;
-    const float last = (float)(bins - 1u);
-    for (size_t i = 0; i < n; i++) {
-        float t = ((absolute ? fabsf(v[i]) : v[i]) - lo) * inv_width;
-        if (isnan(t))
-            continue;
-        t = vqc_lane_max(t, 0.0f);
-        t = vqc_lane_min(t, last);
-        counts[(uint32_t)t]++;
-    }
-}
-
 float vqc_probe_fma__c(size_t iterations)
 {
     const volatile float zero = 0.0f; /* not known beforehand: nothing to fold */

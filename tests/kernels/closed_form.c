@@ -205,13 +205,26 @@ static void check_stats(void)
     test_check(r.min == -INFINITY && r.max == 4999.0f && r.nonfinite == 3, "f32_stats");
     test_check(c->f32_absmax(x, N - 1) == 9000.0f, "f32_absmax");
     test_check(c->f32_absmax(x, 0) == 0.0f, "f32_absmax of nothing");
-    uint64_t counts[4] = {0, 0, 0, 7};
-    const float h[] = {-5.0f, 0.0f, 0.9f, 1.0f, 2.5f, 3.5f, 100.0f, NAN, -INFINITY};
-    c->f32_histogram(h, 9, false, 0.0f, 1.0f, 4, counts);
-    test_check(counts[0] == 4 && counts[1] == 1 && counts[2] == 1 && counts[3] == 9,
+    uint64_t counts[8] = {0, 0, 0, 0, 0, 0, 0, 7};
+    const float h[] = {-5.0f, 0.0f,  0.9f,  1.0f,      2.5f,       3.5f,      100.0f,
+                       NAN,   -0.0f, -0.5f, -INFINITY, -0x1p-149f, 0x1p-149f, -1.0f};
+    c->f32_histogram(h, 14, 1.0f, 4, counts);
+    test_check(counts[0] == 1 && counts[1] == 0 && counts[2] == 1 && counts[3] == 2 &&
+                   counts[4] == 2 && counts[5] == 1 && counts[6] == 1 && counts[7] == 9,
                "f32_histogram");
-    c->f32_histogram(h, 9, true, 0.0f, 1.0f, 4, counts);
-    test_check(counts[0] == 6 && counts[3] == 13, "f32_histogram of magnitudes");
+    vqc_f32_moments m = {.min = 0.25f, .max = -INFINITY, .zeros = 1, .sum = 2.0};
+    c->f32_moments(h, 14, &m);
+    test_check(m.min == -5.0f && m.max == 100.0f && m.nonfinite == 2 && m.zeros == 3,
+               "f32_moments: extremes and counts");
+    test_check(fabs(m.sum - (2.0 + 101.4)) < 1e-5 && fabs(m.sum_squares - 10046.56) < 2e-3,
+               "f32_moments: sums");
+    double column[2] = {1.0, 0.0};
+    float largest[2] = {0.0f, 8.0f};
+    const float columns[] = {1.0f, -2.0f, 0.0f, INFINITY, 5.0f, 0.0f, -7.0f, NAN, 0.0f};
+    c->f32_moments_cols(columns, 3, 2, 3, column, largest);
+    test_check(column[0] == 1.0 + 1.0 - 7.0 && column[1] == 3.0 && largest[0] == 7.0f &&
+                   largest[1] == 8.0f,
+               "f32_moments_cols");
     const float ref[] = {1.0f, 2.0f, -3.0f}, dec[] = {1.5f, 2.0f, -1.0f};
     vqc_error_sums e = {0};
     c->f32_error(ref, dec, 3, &e);

@@ -246,9 +246,9 @@ static bool is_rows(vqc_kernel_family f)
 
 static bool is_cols(vqc_kernel_family f)
 {
-    return f == VQC_FAMILY_MINMAX_COLS || f == VQC_FAMILY_SSE_COLS ||
-           f == VQC_FAMILY_QUANTIZE_COLS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
-           f == VQC_FAMILY_DEQUANTIZE_COLS;
+    return f == VQC_FAMILY_MINMAX_COLS || f == VQC_FAMILY_MOMENTS_COLS ||
+           f == VQC_FAMILY_SSE_COLS || f == VQC_FAMILY_QUANTIZE_COLS ||
+           f == VQC_FAMILY_QUANTIZE_ERROR_COLS || f == VQC_FAMILY_DEQUANTIZE_COLS;
 }
 
 static bool is_dequantize(vqc_kernel_family f)
@@ -321,19 +321,26 @@ static bool same_results(const vqc_kernel_results *a, const vqc_kernel_results *
                          a->error.sum_ref_dec,
                          a->sum,
                          a->sum_squares,
-                         a->sse};
+                         a->sse,
+                         a->moments.sum,
+                         a->moments.sum_squares};
     const double db[] = {b->error.sum_err2,
                          b->error.sum_ref2,
                          b->error.sum_dec2,
                          b->error.sum_ref_dec,
                          b->sum,
                          b->sum_squares,
-                         b->sse};
-    const float fa[] = {a->range.min, a->range.max, a->error.max_abs_err, a->value};
-    const float fb[] = {b->range.min, b->range.max, b->error.max_abs_err, b->value};
+                         b->sse,
+                         b->moments.sum,
+                         b->moments.sum_squares};
+    const float fa[] = {a->range.min, a->range.max,   a->error.max_abs_err,
+                        a->value,     a->moments.min, a->moments.max};
+    const float fb[] = {b->range.min, b->range.max,   b->error.max_abs_err,
+                        b->value,     b->moments.min, b->moments.max};
     return same(da, db, sizeof da, 8) && same(fa, fb, sizeof fa, 0) &&
            a->range.nonfinite == b->range.nonfinite && a->error.count == b->error.count &&
-           a->count == b->count;
+           a->count == b->count && a->moments.nonfinite == b->moments.nonfinite &&
+           a->moments.zeros == b->moments.zeros;
 }
 
 /* Outputs of one run. */
@@ -383,10 +390,8 @@ static void draw_scalars(const vqc_kernel_info *info, vqc_kernel_args *a)
     static const int widths[] = {1, 2, 4};
     a->width = info->family == VQC_FAMILY_EXTRACT_PLANE ? 1 + (int)below(8) : widths[below(3)];
     a->shift = (int)below(8);
-    a->absolute = below(2) == 0;
-    a->bin_lo = below(8) == 0 ? special() : (float)(test_uniform() - 0.5);
-    a->inv_bin_width = below(8) == 0 ? special() : (float)(test_uniform() * 200.0);
-    a->bins = 1 + (uint32_t)below(300);
+    a->inv_bin_width = below(8) == 0 ? fabsf(special()) : (float)(test_uniform() * 200.0);
+    a->half_bins = below(8) == 0 ? VQC_HISTOGRAM_HALF_BINS : 1 + (uint32_t)below(300);
     a->iterations = a->cols;
 }
 
@@ -418,7 +423,11 @@ static void draw_inputs(const vqc_kernel_info *info, inputs *n, size_t params,
     if (f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS)
         n->size_bytes[SSE - OUT] = params * sizeof(double);
     if (f == VQC_FAMILY_HISTOGRAM)
-        n->size_bytes[COUNTS - OUT] = n->args.bins * sizeof(uint64_t);
+        n->size_bytes[COUNTS - OUT] = 2 * n->args.half_bins * sizeof(uint64_t);
+    if (f == VQC_FAMILY_MOMENTS_COLS) {
+        n->size_bytes[MAX - OUT] = params * sizeof(float);
+        n->size_bytes[SSE - OUT] = params * sizeof(double);
+    }
 }
 
 /* What the outputs hold before a run: random, because kernels accumulate, merge, and must leave
@@ -444,7 +453,8 @@ static outputs run(const vqc_kernels *table, size_t index, const inputs *n, int 
                    placement where)
 {
     static const size_t alignment[OUTPUTS] = {1, 4, 4, 8, 8};
-    outputs o = {.results = {.range = {INFINITY, -INFINITY, 0}}};
+    outputs o = {.results = {.range = {INFINITY, -INFINITY, 0},
+                             .moments = {.min = INFINITY, .max = -INFINITY, .zeros = 7}}};
     for (int i = 0; i < OUTPUTS; i++) {
         const enum region_name name = (enum region_name)(OUT + set * OUTPUTS + i);
         o.arrays[i] = place(name, n->size_bytes[i], alignment[i], where);
