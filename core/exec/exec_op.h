@@ -84,14 +84,16 @@ typedef struct vqc_exec_family {
 const vqc_exec_op *vqc_exec_find(const char *domain, const char *op, int64_t version);
 
 /* The families; each is defined in its exec_ops_*.c. */
-extern const vqc_exec_family vqc_exec_ops_create;      /* Constant, Cast, Range, Shape, ... */
-extern const vqc_exec_family vqc_exec_ops_elementwise; /* Add, BitShift, Where, ... */
-extern const vqc_exec_family vqc_exec_ops_index;       /* Gather, ScatterND, CumSum, ... */
-extern const vqc_exec_family vqc_exec_ops_quantize;    /* QuantizeLinear, DequantizeLinear */
-extern const vqc_exec_family vqc_exec_ops_shape;       /* Reshape, Transpose, Concat, ... */
-extern const vqc_exec_family vqc_exec_ops_matmul;      /* MatMul, Gemm, Einsum */
-extern const vqc_exec_family vqc_exec_ops_conv;        /* Conv, ConvTranspose, ... */
-extern const vqc_exec_family vqc_exec_ops_activation;  /* Relu, Sigmoid, Softmax, Gelu, ... */
+extern const vqc_exec_family vqc_exec_ops_create;            /* Constant, Cast, Range, Shape, ... */
+extern const vqc_exec_family vqc_exec_ops_elementwise;       /* Add, BitShift, Where, ... */
+extern const vqc_exec_family vqc_exec_ops_elementwise_unary; /* Exp, Floor, IsNaN, BitCast, ... */
+extern const vqc_exec_family vqc_exec_ops_softmax;           /* Softmax, LogSoftmax, Hardmax */
+extern const vqc_exec_family vqc_exec_ops_index;             /* Gather, ScatterND, CumSum, ... */
+extern const vqc_exec_family vqc_exec_ops_quantize;          /* QuantizeLinear, DequantizeLinear */
+extern const vqc_exec_family vqc_exec_ops_shape;             /* Reshape, Transpose, Concat, ... */
+extern const vqc_exec_family vqc_exec_ops_matmul;            /* MatMul, Gemm, Einsum */
+extern const vqc_exec_family vqc_exec_ops_conv;              /* Conv, ConvTranspose, ... */
+extern const vqc_exec_family vqc_exec_ops_activation;        /* Relu, Sigmoid, Softmax, Gelu, ... */
 extern const vqc_exec_family vqc_exec_ops_norm;   /* BatchNormalization, LayerNormalization, ... */
 extern const vqc_exec_family vqc_exec_ops_reduce; /* ReduceSum, ArgMax, ... */
 extern const vqc_exec_family vqc_exec_ops_pool;   /* MaxPool, AveragePool, ... */

@@ -11,20 +11,17 @@ typedef void binary_fn(const vqc_chunk *a, const vqc_chunk *b, vqc_chunk *out, s
 
 /* How inputs must be typed and what comes out. */
 typedef enum fold_kind {
-    FOLD_PLAIN,   /* all of one type, which is the result's */
-    FOLD_COMPARE, /* all of one type; the result is bool */
-    FOLD_DIVIDE,  /* as FOLD_PLAIN; integers refuse a divisor of 0 */
-    FOLD_MEAN     /* as FOLD_PLAIN, divided by the number of inputs */
+    FOLD_PLAIN,     /* all of one type, which is the result's */
+    FOLD_COMPARE,   /* all of one type; the result is bool */
+    FOLD_DIVIDE,    /* as FOLD_PLAIN; integers refuse a divisor of 0 */
+    FOLD_MEAN,      /* as FOLD_PLAIN, divided by the number of inputs */
+    FOLD_INTO_FIRST /* as FOLD_PLAIN; only the second input is broadcast */
 } fold_kind;
 
 typedef struct fold_detail {
     fold_kind kind;
     binary_fn *by_class[VQC_CLASS_COUNT]; /* NULL: not for this class */
 } fold_detail;
-
-typedef struct unary_detail {
-    void (*by_class[VQC_CLASS_COUNT])(vqc_chunk *chunk, size_t n);
-} unary_detail;
 
 #define BINARY(name, field, type, expression)                                                      \
     static void name##_##field(const vqc_chunk *a, const vqc_chunk *b, vqc_chunk *out, size_t n)   \
@@ -63,6 +60,18 @@ static int64_t floor_mod(int64_t x, int64_t y)
     int64_t r = y == -1 ? 0 : x % y;
 
     return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+
+/* The same for floats; a zero takes the divisor's sign (exact: fmod is, and the sum of two floats
+ * of opposite sign and |r| < |y| is rounded once). */
+static double float_mod(double x, double y)
+{
+    double r = fmod(x, y);
+
+    if (r == 0.0) {
+        return copysign(0.0, y);
+    }
+    return (r < 0) != (y < 0) ? r + y : r;
 }
 
 /* C's remainder: the sign of the dividend. */
@@ -104,6 +113,12 @@ BINARY(mod, u64, uint64_t, x % y)
 BINARY(fmod, f32, float, fmodf(x, y))
 BINARY(fmod, f64, double, fmod(x, y))
 BINARY(fmod, i64, int64_t, trunc_mod(x, y))
+BINARY(floor_mod, f32, float, float_mod((double)x, (double)y))
+BINARY(floor_mod, f64, double, float_mod(x, y))
+BINARY(prelu, f32, float, x < 0 ? x * y : x)
+BINARY(prelu, f64, double, x < 0 ? x * y : x)
+BINARY(prelu, i64, int64_t, x < 0 ? (int64_t)((uint64_t)x * (uint64_t)y) : x)
+BINARY(prelu, u64, uint64_t, y == 0 ? x : x) /* never negative */
 BINARY(max, f32, float, max_of((double)x, (double)y))
 BINARY(max, f64, double, max_of(x, y))
 BINARY(max, i64, int64_t, x > y ? x : y)
@@ -117,6 +132,9 @@ BINARY(or, u64, uint64_t, x | y)
 BINARY(xor, u64, uint64_t, x ^ y)
 BINARY(shift_left, u64, uint64_t, y < 64 ? x << y : 0)
 BINARY(shift_right, u64, uint64_t, y < 64 ? x >> y : 0)
+/* Values are sign-extended to 64 bits, so that shifts beyond the type's width come out right. */
+BINARY(shift_left, i64, int64_t, y >= 0 && y < 64 ? (uint64_t)x << y : 0)
+BINARY(shift_right, i64, int64_t, x >> (y >= 0 && y < 64 ? y : 63))
 COMPARE_ALL(equal, x == y)
 COMPARE_ALL(greater, x > y)
 COMPARE_ALL(greater_equal, x >= y)
@@ -129,21 +147,27 @@ static const fold_detail DETAIL_sub = {FOLD_PLAIN, ALL_CLASSES(sub)};
 static const fold_detail DETAIL_mul = {FOLD_PLAIN, ALL_CLASSES(mul)};
 static const fold_detail DETAIL_div = {FOLD_DIVIDE, ALL_CLASSES(div)};
 static const fold_detail DETAIL_mod = {FOLD_DIVIDE, {NULL, NULL, mod_i64, mod_u64}};
+/* Opset 28 defines fmod = 0 for floats. */
+static const fold_detail DETAIL_mod_28 = {FOLD_DIVIDE,
+                                          {floor_mod_f32, floor_mod_f64, mod_i64, mod_u64}};
 static const fold_detail DETAIL_fmod = {FOLD_DIVIDE, {fmod_f32, fmod_f64, fmod_i64, mod_u64}};
+static const fold_detail DETAIL_prelu = {FOLD_INTO_FIRST, ALL_CLASSES(prelu)};
 static const fold_detail DETAIL_max = {FOLD_PLAIN, ALL_CLASSES(max)};
 static const fold_detail DETAIL_min = {FOLD_PLAIN, ALL_CLASSES(min)};
 /* Signed integers share the bits of unsigned ones: the u64 field is the i64 field. */
 static const fold_detail DETAIL_and = {FOLD_PLAIN, {NULL, NULL, and_u64, and_u64}};
 static const fold_detail DETAIL_or = {FOLD_PLAIN, {NULL, NULL, or_u64, or_u64}};
 static const fold_detail DETAIL_xor = {FOLD_PLAIN, {NULL, NULL, xor_u64, xor_u64}};
-static const fold_detail DETAIL_shift_left = {FOLD_PLAIN, {NULL, NULL, NULL, shift_left_u64}};
-static const fold_detail DETAIL_shift_right = {FOLD_PLAIN, {NULL, NULL, NULL, shift_right_u64}};
+static const fold_detail DETAIL_shift_left = {FOLD_PLAIN,
+                                              {NULL, NULL, shift_left_i64, shift_left_u64}};
+static const fold_detail DETAIL_shift_right = {FOLD_PLAIN,
+                                               {NULL, NULL, shift_right_i64, shift_right_u64}};
 
 /* Attributes choose between two rows of functions for these; NULL: the attribute is wrong. */
 static const fold_detail *resolve_detail(const vqc_exec_call *call)
 {
     if (strcmp(call->op, "Mod") == 0) {
-        return vqc_node_attr_int(call->node, "fmod", 0) != 0 ? &DETAIL_fmod : &DETAIL_mod;
+        return vqc_node_attr_int(call->node, "fmod", 0) != 0 ? &DETAIL_fmod : call->detail;
     }
     if (strcmp(call->op, "BitShift") == 0) {
         const Onnx__AttributeProto *attr = vqc_node_attr(call->node, "direction");
@@ -195,7 +219,15 @@ static vqc_status shape_fold(vqc_exec_call *call)
         }
     }
     call->types[0].dtype = detail->kind == FOLD_COMPARE ? VQC_DTYPE_BOOL : dtype;
-    return broadcast_all(call);
+    if (broadcast_all(call) != VQC_OK) {
+        return VQC_ERR_MODEL;
+    }
+    if (detail->kind == FOLD_INTO_FIRST && (call->types[0].rank != call->inputs[0]->rank ||
+                                            memcmp(call->types[0].dims, call->inputs[0]->dims,
+                                                   call->types[0].rank * sizeof(int64_t)) != 0)) {
+        return vqc_exec_fail(call, "input 1: its shape does not broadcast to input 0");
+    }
+    return VQC_OK;
 }
 
 static bool has_zero(const vqc_chunk *chunk, size_t n)
@@ -279,14 +311,44 @@ static vqc_status shape_pow(vqc_exec_call *call)
     return broadcast_all(call);
 }
 
-/* Two floats of at most 32 bits in float, everything else in double (exact for integers up to
- * 2^53). */
+/* Integers modulo 2^64 by squaring; a negative exponent gives 1 / x^-n, cut to an integer. */
+static uint64_t integer_power(int64_t base, int64_t exponent)
+{
+    uint64_t result = 1;
+    uint64_t square = (uint64_t)base;
+
+    if (exponent < 0) {
+        return base == 1 ? 1 : base == -1 ? ((uint64_t)exponent & 1 ? UINT64_MAX : 1) : 0;
+    }
+    for (uint64_t left = (uint64_t)exponent; left != 0; left >>= 1) {
+        result *= left & 1 ? square : 1;
+        square *= square;
+    }
+    return result;
+}
+
+static void power_chunk(vqc_class class, vqc_chunk *base, const vqc_chunk *exponent, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (class == VQC_CLASS_F32) {
+            base->f32[i] = powf(base->f32[i], exponent->f32[i]);
+        } else if (class == VQC_CLASS_F64) {
+            base->f64[i] = pow(base->f64[i], exponent->f64[i]);
+        } else {
+            base->u64[i] = integer_power(base->i64[i], exponent->i64[i]);
+        }
+    }
+}
+
+/* Two integers exactly; two floats of at most 32 bits in float, everything else in double. */
 static vqc_status run_pow(vqc_exec_call *call)
 {
     vqc_buffer *out = call->outputs[0];
     vqc_class classes[2] = {vqc_class_of(call->inputs[0]->dtype),
                             vqc_class_of(call->inputs[1]->dtype)};
+    bool integers = classes[0] >= VQC_CLASS_I64 && classes[1] >= VQC_CLASS_I64;
     bool narrow = classes[0] == VQC_CLASS_F32 && classes[1] == VQC_CLASS_F32;
+    vqc_class class = integers ? VQC_CLASS_I64 : narrow ? VQC_CLASS_F32 : VQC_CLASS_F64;
     vqc_reader readers[2];
     vqc_chunk chunks[2];
     vqc_chunk scratch;
@@ -303,101 +365,10 @@ static vqc_status run_pow(vqc_exec_call *call)
         for (size_t i = 0; i < 2; i++) {
             vqc_element_load(call->inputs[i]->dtype, vqc_reader_next(&readers[i], n, scratch.raw),
                              n, &chunks[i]);
-            vqc_element_convert(&chunks[i], classes[i], narrow ? VQC_CLASS_F32 : VQC_CLASS_F64, n);
+            vqc_element_convert(&chunks[i], classes[i], class, n);
         }
-        for (size_t i = 0; i < n; i++) {
-            if (narrow) {
-                chunks[0].f32[i] = powf(chunks[0].f32[i], chunks[1].f32[i]);
-            } else {
-                chunks[0].f64[i] = pow(chunks[0].f64[i], chunks[1].f64[i]);
-            }
-        }
-        vqc_element_store(out->dtype, narrow ? VQC_CLASS_F32 : VQC_CLASS_F64, &chunks[0], n, NULL,
-                          out->data + at * out->width);
-    }
-    return VQC_OK;
-}
-
-/* ---- one input ---- */
-
-#define UNARY(name, field, type, expression)                                                       \
-    static void name##_##field(vqc_chunk *chunk, size_t n)                                         \
-    {                                                                                              \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            type x = chunk->field[i];                                                              \
-            chunk->field[i] = (type)(expression);                                                  \
-        }                                                                                          \
-    }
-/* The same operation in float and double. */
-#define UNARY_FLOAT(name, expression_f32, expression_f64)                                          \
-    UNARY(name, f32, float, expression_f32)                                                        \
-    UNARY(name, f64, double, expression_f64)                                                       \
-    static const unary_detail DETAIL_##name = {{name##_f32, name##_f64, NULL, NULL}};
-
-UNARY_FLOAT(sqrt, sqrtf(x), sqrt(x))
-UNARY_FLOAT(exp, expf(x), exp(x))
-UNARY_FLOAT(log, logf(x), log(x))
-UNARY_FLOAT(sin, sinf(x), sin(x))
-UNARY_FLOAT(cos, cosf(x), cos(x))
-UNARY_FLOAT(tanh, tanhf(x), tanh(x))
-UNARY_FLOAT(erf, erff(x), erf(x))
-UNARY_FLOAT(sigmoid, 1.0f / (1.0f + expf(-x)), 1.0 / (1.0 + exp(-x)))
-UNARY_FLOAT(reciprocal, 1.0f / x, 1.0 / x)
-UNARY_FLOAT(floor, floorf(x), floor(x))
-UNARY_FLOAT(ceil, ceilf(x), ceil(x))
-UNARY_FLOAT(round, nearbyintf(x), nearbyint(x)) /* halves to even, as ONNX wants */
-UNARY(neg, f32, float, -x)
-UNARY(neg, f64, double, -x)
-UNARY(neg, i64, int64_t, 0 - (uint64_t)x)
-UNARY(abs, f32, float, fabsf(x))
-UNARY(abs, f64, double, fabs(x))
-UNARY(abs, i64, int64_t, x < 0 ? 0 - (uint64_t)x : (uint64_t)x)
-UNARY(abs, u64, uint64_t, x)
-UNARY(sign, f32, float, isnan(x) ? x : (float)((x > 0) - (x < 0)))
-UNARY(sign, f64, double, isnan(x) ? x : (double)((x > 0) - (x < 0)))
-UNARY(sign, i64, int64_t, (x > 0) - (x < 0))
-UNARY(sign, u64, uint64_t, x > 0)
-UNARY(relu, f32, float, x > 0 || isnan(x) ? x : 0.0f)
-UNARY(relu, f64, double, x > 0 || isnan(x) ? x : 0.0)
-UNARY(relu, i64, int64_t, x > 0 ? x : 0)
-UNARY(bitwise_not, u64, uint64_t, ~x)
-UNARY(logical_not, u64, uint64_t, !x)
-
-static const unary_detail DETAIL_neg = {{neg_f32, neg_f64, neg_i64, NULL}};
-static const unary_detail DETAIL_abs = {ALL_CLASSES(abs)};
-static const unary_detail DETAIL_sign = {ALL_CLASSES(sign)};
-static const unary_detail DETAIL_relu = {{relu_f32, relu_f64, relu_i64, NULL}};
-static const unary_detail DETAIL_bitwise_not = {{NULL, NULL, bitwise_not_u64, bitwise_not_u64}};
-static const unary_detail DETAIL_logical_not = {{NULL, NULL, NULL, logical_not_u64}};
-
-static vqc_status shape_unary(vqc_exec_call *call)
-{
-    const unary_detail *detail = call->detail;
-    vqc_class class = vqc_class_of(call->inputs[0]->dtype);
-
-    if (class == VQC_CLASS_NONE || detail->by_class[class] == NULL) {
-        return vqc_exec_fail(call, "data type %s: not defined by ONNX",
-                             vqc_dtype_describe(call->inputs[0]->dtype)->name);
-    }
-    vqc_exec_type_like(&call->types[0], call->inputs[0]);
-    return VQC_OK;
-}
-
-static vqc_status run_unary(vqc_exec_call *call)
-{
-    const unary_detail *detail = call->detail;
-    const vqc_buffer *in = call->inputs[0];
-    vqc_buffer *out = call->outputs[0];
-    vqc_class class = vqc_class_of(in->dtype);
-    vqc_chunk chunk;
-
-    for (size_t at = 0; at < out->elements; at += VQC_EXEC_CHUNK) {
-        size_t left = out->elements - at;
-        size_t n = left < VQC_EXEC_CHUNK ? left : VQC_EXEC_CHUNK;
-
-        vqc_element_load(in->dtype, in->data + at * in->width, n, &chunk);
-        detail->by_class[class](&chunk, n);
-        vqc_element_store(out->dtype, class, &chunk, n, NULL, out->data + at * out->width);
+        power_chunk(class, &chunks[0], &chunks[1], n);
+        vqc_element_store(out->dtype, class, &chunks[0], n, NULL, out->data + at * out->width);
     }
     return VQC_OK;
 }
@@ -442,9 +413,6 @@ static vqc_status run_where(vqc_exec_call *call)
 
 #define FOLD(op, since, inputs, what)                                                              \
     VQC_EXEC_ROW(op, "", since, inputs, shape_fold, run_fold, .detail = &DETAIL_##what)
-#define ONE(op, since, what)                                                                       \
-    VQC_EXEC_ROW(op, "", since, 1, shape_unary, run_unary, .detail = &DETAIL_##what)
-
 /* Since 7 where older versions broadcast by other rules (attributes axis and broadcast). */
 static const vqc_exec_op OPS[] = {
     FOLD("Add", 7, 2, add),
@@ -452,6 +420,8 @@ static const vqc_exec_op OPS[] = {
     FOLD("Mul", 7, 2, mul),
     FOLD("Div", 7, 2, div),
     FOLD("Mod", 10, 2, mod),
+    FOLD("Mod", 28, 2, mod_28),
+    FOLD("PRelu", 7, 2, prelu),
     FOLD("Max", 8, 1, max),
     FOLD("Min", 8, 1, min),
     FOLD("Sum", 8, 1, add),
@@ -470,24 +440,6 @@ static const vqc_exec_op OPS[] = {
     FOLD("LessOrEqual", 12, 2, less_equal),
     VQC_EXEC_ROW("Pow", "", 7, 2, shape_pow, run_pow, .detail = NULL),
     VQC_EXEC_ROW("Where", "", 9, 3, shape_where, run_where, .detail = NULL),
-    ONE("Neg", 6, neg),
-    ONE("Abs", 6, abs),
-    ONE("Sign", 9, sign),
-    ONE("Relu", 6, relu),
-    ONE("Sqrt", 6, sqrt),
-    ONE("Exp", 6, exp),
-    ONE("Log", 6, log),
-    ONE("Sin", 7, sin),
-    ONE("Cos", 7, cos),
-    ONE("Tanh", 6, tanh),
-    ONE("Erf", 9, erf),
-    ONE("Sigmoid", 6, sigmoid),
-    ONE("Reciprocal", 6, reciprocal),
-    ONE("Floor", 6, floor),
-    ONE("Ceil", 6, ceil),
-    ONE("Round", 11, round),
-    ONE("Not", 1, logical_not),
-    ONE("BitwiseNot", 18, bitwise_not),
 };
 
 const vqc_exec_family vqc_exec_ops_elementwise = {OPS, sizeof OPS / sizeof OPS[0]};

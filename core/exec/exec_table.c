@@ -15,7 +15,8 @@ static const vqc_exec_family *const FAMILIES[] = {
     &vqc_exec_ops_select,    &vqc_exec_ops_linear_algebra, &vqc_exec_ops_loss,
     &vqc_exec_ops_legacy,    &vqc_exec_ops_integer,        &vqc_exec_ops_microsoft,
     &vqc_exec_ops_control,   &vqc_exec_ops_detect,         &vqc_exec_ops_scatter,
-    &vqc_exec_ops_pad,       &vqc_exec_ops_pattern,
+    &vqc_exec_ops_pad,       &vqc_exec_ops_pattern,        &vqc_exec_ops_elementwise_unary,
+    &vqc_exec_ops_softmax,
 };
 
 const vqc_exec_op *vqc_exec_find(const char *domain, const char *op, int64_t version)
