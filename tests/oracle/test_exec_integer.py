@@ -1,0 +1,224 @@
+"""Integer and quantized operators of core/exec against ONNX Runtime: test_exec_integer.py [EXEC_TOOL].
+
+Every case is one node over constants. Integers and codes must be equal element by element; how many are compared and
+how many differ is printed. Floats must be within the case's tolerance. uint8 activations meet int8 weights only where
+ONNX Runtime's sums of 16 bits cannot saturate (weights within +-63) on CPUs without VNNI.
+Prints "N passed, N failed, N skipped"; exit code 1 when something failed.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto as T
+from onnx import helper, numpy_helper
+
+from common import summary
+from test_exec import as_stored, build_tool
+
+ort.set_default_logger_severity(4)
+rng = np.random.default_rng(20250211)
+MS = "com.microsoft"
+
+
+class Case:
+    """One node. inputs: arrays, None where absent. rtol, atol: of float outputs, against ONNX Runtime or `expected`.
+    off: codes that may differ by one (ONNX Runtime's own approximations), as a share."""
+
+    def __init__(self, op, inputs, label="", domain="", outputs=1, opset=21, rtol=1e-6, atol=1e-6, off=0.0, expected=None,
+                 **attributes):
+        self.name = f"{op} {label}".strip()
+        self.inputs = inputs
+        self.opset = opset
+        self.domain = domain
+        self.outputs = [f"y{i}" for i in range(outputs)]
+        self.rtol = rtol
+        self.atol = atol
+        self.off = off
+        self.expected = expected
+        names = ["" if value is None else f"i{k}" for k, value in enumerate(inputs)]
+        while names and names[-1] == "":
+            names.pop()
+        self.node = helper.make_node(op, names, self.outputs, domain=domain, **attributes)
+
+    def model(self, fed):
+        """With the first input fed by the caller (for ONNX Runtime) or everything constant."""
+        tensors = [numpy_helper.from_array(np.asarray(value), f"i{k}") for k, value in enumerate(self.inputs)
+                   if value is not None and not (fed and k == 0)]
+        feeds = [helper.make_tensor_value_info("i0", helper.np_dtype_to_tensor_dtype(np.asarray(self.inputs[0]).dtype),
+                                               np.asarray(self.inputs[0]).shape)] if fed else []
+        values = [onnx.ValueInfoProto(name=name) for name in self.outputs]
+        graph = helper.make_graph([self.node], "g", feeds, values, tensors)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset), helper.make_opsetid(MS, 1)])
+        model.ir_version = 10
+        return model
+
+    def oracle(self):
+        if self.expected is not None:
+            return self.expected
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        session = ort.InferenceSession(self.model(True).SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return session.run(None, {"i0": np.asarray(self.inputs[0])})
+
+
+def f32(value):
+    return np.asarray(value, np.float32)
+
+
+def u8(shape, low=0, high=256):
+    return rng.integers(low, high, shape).astype(np.uint8)
+
+
+def s8(shape, low=-128, high=128):
+    return rng.integers(low, high, shape).astype(np.int8)
+
+
+def small(kind, shape):
+    """Weights that do not saturate ONNX Runtime's sums of 16 bits."""
+    return s8(shape, -63, 64) if kind == np.int8 else u8(shape)
+
+
+def floats(shape, scale=1.0):
+    return rng.normal(0, scale, shape).astype(np.float32)
+
+
+def codes(kind, shape):
+    return s8(shape) if kind == np.int8 else u8(shape)
+
+
+SHAPES = [((1, 1), (1, 1)), ((7, 5), (5, 3)), ((33, 70), (70, 17)), ((6, 513), (513, 16)), ((130, 1100), (1100, 140)),
+          ((2, 3, 4, 9), (9, 5)), ((2, 3, 4, 9), (3, 9, 5)), ((2, 1, 4, 9), (2, 3, 9, 5)), ((4, 9), (3, 9, 5))]
+
+
+def matmul_cases():
+    for a_kind in (np.uint8, np.int8):
+        for b_kind in (np.uint8, np.int8):
+            for a, b in SHAPES:
+                label = f"{a_kind.__name__} {b_kind.__name__} {a} {b}"
+                x, w = codes(a_kind, a), small(b_kind, b)
+                if a_kind == np.int8 and b_kind == np.uint8:  # not in ONNX Runtime
+                    yield Case("MatMulInteger", [x, w], label, opset=10,
+                               expected=[np.matmul(x.astype(np.int32), w.astype(np.int32))])
+                    continue
+                yield Case("MatMulInteger", [x, w], label, opset=10)
+                yield Case("MatMulInteger", [x, w, a_kind(3), b_kind(5)], label + " zero points", opset=10)
+                columns = small(b_kind, b[-1])
+                if len(b) == 2:
+                    yield Case("MatMulInteger", [x, w, a_kind(100), columns], label + " per column", opset=10)
+                for y_kind in (np.uint8, np.int8):
+                    if y_kind != a_kind:
+                        continue
+                    scale = f32(0.013 / np.sqrt(a[-1]))
+                    yield Case("QLinearMatMul", [x, f32(0.7), a_kind(9), w, f32(0.02), b_kind(1), f32(0.7) * f32(0.02) / scale,
+                                                 y_kind(64)], label)
+                    if len(b) == 2:
+                        yield Case("QLinearMatMul",
+                                   [x, f32(0.7), a_kind(9), w, rng.uniform(0.01, 0.03, b[-1]).astype(np.float32), columns,
+                                    f32(0.7) * f32(0.02) / scale, y_kind(-60 if y_kind == np.int8 else 60)],
+                                   label + " per column")
+    x, w, zeros = u8((5, 9)), u8((9, 4)), u8(5)
+    yield Case("MatMulInteger", [x, w, zeros], "zero point per row", opset=10,
+               expected=[(x.astype(np.int32) - zeros[:, None].astype(np.int32)) @ w.astype(np.int32)])
+    scales = rng.uniform(0.5, 1.5, 5).astype(np.float32)
+    sums = ((x.astype(np.int32) - zeros[:, None]) @ (w.astype(np.int32) - 7)).astype(np.float32)
+    want = np.clip(np.rint(sums * (scales[:, None] * f32(0.01) / f32(2.0))) + 30, 0, 255).astype(np.uint8)
+    yield Case("QLinearMatMul", [x, scales, zeros, w, f32(0.01), np.uint8(7), f32(2.0), np.uint8(30)], "scale per row",
+               expected=[want])
+    x, w = np.full((3, 40000), 255, np.uint8), np.full((40000, 2), 255, np.uint8)
+    yield Case("MatMulInteger", [x, w], "overflow", opset=10,
+               expected=[np.matmul(x.astype(np.int64), w.astype(np.int64)).astype(np.int32)])
+    x, w = u8((4, 0)), u8((0, 3))
+    yield Case("MatMulInteger", [x, w], "no depth", opset=10, expected=[np.zeros((4, 3), np.int32)])
+
+
+def dynamic_cases():
+    for label, x in (("normal", floats((17, 33))), ("positive", np.abs(floats((1000,)))), ("negative", -np.abs(floats((65,)))),
+                     ("zero", np.zeros((3, 3), np.float32)), ("ties", (np.arange(511) / 2).astype(np.float32)),
+                     ("tiny", floats((100,), 1e-30))):
+        yield Case("DynamicQuantizeLinear", [x], label, outputs=3, rtol=0, atol=0)
+
+
+def cases():
+    for part in (matmul_cases, dynamic_cases):
+        yield from part()
+
+
+def compare(case, got, want, counts):
+    """What is wrong, or None."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return f"got {got.dtype} {got.shape}, expected {want.dtype} {want.shape}"
+    if np.issubdtype(want.dtype, np.integer):
+        different = got != want
+        counts["compared"] += want.size
+        counts["different"] += int(different.sum())
+        if not different.any():
+            return None
+        at = np.flatnonzero(different)
+        by = int(np.max(np.abs(got.astype(np.int64) - want.astype(np.int64))))
+        if by <= 1 and at.size <= case.off * want.size:
+            return None
+        return f"{at.size} of {want.size} differ, by up to {by}; at {at[:4]}: {got.flat[at[:4]]} against {want.flat[at[:4]]}"
+    if np.allclose(got.astype(np.float64), want.astype(np.float64), rtol=case.rtol, atol=case.atol, equal_nan=True):
+        return None
+    error = np.abs(got.astype(np.float64) - want.astype(np.float64))
+    return f"largest difference {np.nanmax(error)}: got {got.ravel()[:5]}, expected {want.ravel()[:5]}"
+
+
+def read_outputs(tool, paths):
+    lines = subprocess.run([tool] + paths, check=True, capture_output=True, text=True).stdout.splitlines()
+    results = {}
+    for line in lines:
+        word, path, index, rest = line.split(" ", 3)
+        results[(path, int(index))] = (word, rest)
+    return results
+
+
+def check(case, path, results, counts):
+    try:
+        wants = case.oracle()
+    except Exception as problem:  # whatever ONNX Runtime raises, the case is not checked
+        return f"the oracle: {str(problem).splitlines()[0]}"
+    for index, want in enumerate(wants):
+        word, rest = results.get((path, index), ("error", "no output"))
+        if word != "ok":
+            return rest
+        stored = as_stored(np.asarray(want))
+        _, _, *dims = (int(number) for number in rest.split())
+        raw = np.fromfile(f"{path}.{index}.raw", dtype=np.uint8)
+        if raw.size != stored.nbytes or tuple(dims) != stored.shape:
+            return f"got shape {dims} in {raw.size} bytes, expected {stored.dtype} {stored.shape}"
+        problem = compare(case, raw.view(stored.dtype).reshape(stored.shape), stored, counts)
+        if problem is not None:
+            return f"output {index}: {problem}"
+    return None
+
+
+def main():
+    folder = tempfile.TemporaryDirectory()
+    tool = sys.argv[1] if len(sys.argv) > 1 else build_tool(folder.name)
+    passed = failed = 0
+    counts = {"compared": 0, "different": 0}
+    every = list(cases())
+    paths = []
+    for number, case in enumerate(every):
+        paths.append(os.path.join(folder.name, f"{number}.onnx"))
+        onnx.save(case.model(False), paths[-1])
+    results = read_outputs(tool, paths)
+    for case, path in zip(every, paths):
+        problem = check(case, path, results, counts)
+        passed += problem is None
+        failed += problem is not None
+        if problem is not None:
+            print(f"FAILED {case.name}: {problem}")
+    print(f"{counts['compared']} integers compared, {counts['different']} differ")
+    summary(passed, failed, 0)
+
+
+if __name__ == "__main__":
+    main()
