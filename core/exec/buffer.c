@@ -1,19 +1,21 @@
 #include "core/exec/buffer.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "core/tensor.h"
 
-enum { ALIGNMENT = 64 };
-
-/* What several buffers share: memory of its own, or an arena into which a tensor was converted. */
+/* What several buffers share: memory of its own, or an arena into which a tensor was converted.
+ * Constants are shared by runners of several threads, hence the atomic count. */
 struct vqc_storage {
-    size_t references;
+    atomic_size_t references;
     size_t size_bytes;
+    size_t capacity; /* of memory that goes back to the pool */
     void *memory;
     vqc_arena *arena;
+    vqc_pool *pool; /* NULL: free() */
 };
 
 size_t vqc_exec_width(int32_t dtype)
@@ -72,7 +74,10 @@ static bool add_storage(vqc_buffer *buffer, void *memory, vqc_arena *arena, size
     if (buffer->storage == NULL) {
         return false;
     }
-    *buffer->storage = (vqc_storage){1, size_bytes, memory, arena};
+    atomic_init(&buffer->storage->references, 1);
+    buffer->storage->size_bytes = size_bytes;
+    buffer->storage->memory = memory;
+    buffer->storage->arena = arena;
     return true;
 }
 
@@ -83,11 +88,11 @@ vqc_buffer *vqc_buffer_create(int32_t dtype, const int64_t *dims, size_t rank)
     void *memory;
     vqc_buffer *buffer = new_header(dtype, dims, rank, &size_bytes);
 
-    if (buffer == NULL || !vqc_size_add(size_bytes, ALIGNMENT, &rounded)) {
+    if (buffer == NULL || !vqc_size_add(size_bytes, VQC_POOL_ALIGNMENT, &rounded)) {
         free(buffer);
         return NULL;
     }
-    memory = aligned_alloc(ALIGNMENT, rounded - rounded % ALIGNMENT);
+    memory = aligned_alloc(VQC_POOL_ALIGNMENT, rounded - rounded % VQC_POOL_ALIGNMENT);
     if (memory == NULL || !add_storage(buffer, memory, NULL, size_bytes)) {
         free(memory);
         free(buffer);
@@ -95,6 +100,45 @@ vqc_buffer *vqc_buffer_create(int32_t dtype, const int64_t *dims, size_t rank)
     }
     buffer->data = memory;
     return buffer;
+}
+
+vqc_buffer *vqc_buffer_create_in(vqc_pool *pool, int32_t dtype, const int64_t *dims, size_t rank)
+{
+    size_t size_bytes;
+    size_t capacity;
+    void *memory;
+    vqc_buffer *buffer;
+
+    if (pool == NULL) {
+        return vqc_buffer_create(dtype, dims, rank);
+    }
+    buffer = new_header(dtype, dims, rank, &size_bytes);
+    if (buffer == NULL) {
+        return NULL;
+    }
+    memory = vqc_pool_take(pool, size_bytes, &capacity);
+    if (memory == NULL || !add_storage(buffer, memory, NULL, size_bytes)) {
+        vqc_pool_give(pool, memory, capacity);
+        free(buffer);
+        return NULL;
+    }
+    buffer->storage->pool = pool;
+    buffer->storage->capacity = capacity;
+    buffer->data = memory;
+    return buffer;
+}
+
+void vqc_buffer_detach(vqc_buffer *buffer)
+{
+    if (buffer->storage != NULL && buffer->storage->pool != NULL) {
+        vqc_pool_forget(buffer->storage->pool, buffer->storage->capacity);
+        buffer->storage->pool = NULL;
+    }
+}
+
+bool vqc_buffer_is_sole(const vqc_buffer *buffer)
+{
+    return buffer->storage != NULL && atomic_load(&buffer->storage->references) == 1;
 }
 
 vqc_buffer *vqc_buffer_alias(const vqc_buffer *source, const int64_t *dims, size_t rank)
@@ -109,7 +153,7 @@ vqc_buffer *vqc_buffer_alias(const vqc_buffer *source, const int64_t *dims, size
     buffer->data = source->data;
     buffer->storage = source->storage;
     if (buffer->storage != NULL) {
-        buffer->storage->references++;
+        (void)atomic_fetch_add(&buffer->storage->references, 1);
     }
     return buffer;
 }
@@ -293,9 +337,13 @@ size_t vqc_buffer_destroy(vqc_buffer **buffer)
         return 0;
     }
     storage = (*buffer)->storage;
-    if (storage != NULL && --storage->references == 0) {
+    if (storage != NULL && atomic_fetch_sub(&storage->references, 1) == 1) {
         freed = storage->size_bytes;
-        free(storage->memory);
+        if (storage->pool != NULL) {
+            vqc_pool_give(storage->pool, storage->memory, storage->capacity);
+        } else {
+            free(storage->memory);
+        }
         vqc_arena_destroy(&storage->arena);
         free(storage);
     }

@@ -10,6 +10,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/exec/buffer_pool.h"
 
 enum { VQC_EXEC_MAX_RANK = 16 };
 
@@ -39,6 +40,16 @@ bool vqc_exec_sizes(const int64_t *dims, size_t rank, size_t width, size_t *elem
 /* New buffer of dtype and dims [rank] with uninitialised data, or NULL (memory, rank, type, sizes).
  */
 vqc_buffer *vqc_buffer_create(int32_t dtype, const int64_t *dims, size_t rank);
+
+/* The same with memory from a pool (NULL: as above), which must outlive the buffer or
+ * vqc_buffer_detach. */
+vqc_buffer *vqc_buffer_create_in(vqc_pool *pool, int32_t dtype, const int64_t *dims, size_t rank);
+
+/* Takes the buffer's memory out of its pool for good: it may be destroyed anywhere, at any time. */
+void vqc_buffer_detach(vqc_buffer *buffer);
+
+/* Whether nobody else (no alias, not the model) has the buffer's data. */
+bool vqc_buffer_is_sole(const vqc_buffer *buffer);
 
 /* New buffer over the same data with other dims of the same number of elements; NULL: no memory. */
 vqc_buffer *vqc_buffer_alias(const vqc_buffer *source, const int64_t *dims, size_t rank);

@@ -9,12 +9,7 @@
 #include "core/layer.h"
 #include "core/memory.h"
 
-enum {
-    DEFAULT_BASE_BYTES = 256 << 20, /* small models may still build sizeable tables ... */
-    DEFAULT_FACTOR = 64,            /* ... and a stored bit may become a 64-bit integer */
-    WORK_FACTOR = 16,
-    LOOKUP_START = 64
-};
+enum { LOOKUP_START = 64 };
 
 /* One node to run. */
 typedef struct step {
@@ -30,9 +25,6 @@ typedef struct step {
 typedef struct executor {
     const vqc_graph *graph;
     bool take_defaults;
-    size_t max_bytes;
-    size_t live_bytes;
-    uint64_t *work_left;
     step *steps; /* [count], in the order of discovery */
     size_t count;
     size_t capacity;
@@ -132,14 +124,6 @@ static vqc_status not_constant(const executor *self, const char *name)
                     name);
 }
 
-static int64_t domain_version(const vqc_scope *scope, const char *domain)
-{
-    if (vqc_domain_is_onnx(domain)) {
-        return scope->opset;
-    }
-    return strcmp(domain, "com.microsoft") == 0 && scope->ms_opset > 0 ? scope->ms_opset : 1;
-}
-
 /* Adds the producer of a value to the plan; *added tells whether it is new. */
 static vqc_status plan_value(executor *self, const vqc_value *value, size_t *index, bool *added)
 {
@@ -164,7 +148,10 @@ static vqc_status plan_value(executor *self, const vqc_value *value, size_t *ind
     fresh->node = node;
     fresh->scope = value->scope;
     fresh->op =
-        vqc_exec_find(node->domain, node->op_type, domain_version(value->scope, node->domain));
+        vqc_exec_find(node->domain, node->op_type, vqc_exec_version(value->scope, node->domain));
+    if (fresh->op != NULL && fresh->op->makes_outputs) {
+        fresh->op = NULL; /* subgraphs are not run here */
+    }
     fresh->outputs = calloc(node->n_output, sizeof *fresh->outputs);
     fresh->uses = calloc(node->n_output, sizeof *fresh->uses);
     *index = self->count++; /* counted first, so that it is freed in any case */
@@ -258,77 +245,14 @@ static vqc_status plan(executor *self, const vqc_value *root)
 
 /* ---- running ---- */
 
-static vqc_status account(executor *self, size_t size_bytes, const char *name)
-{
-    size_t live;
-
-    if (!vqc_size_add(self->live_bytes, size_bytes, &live) || live > self->max_bytes ||
-        size_bytes > *self->work_left) {
-        return vqc_fail(self->error, VQC_ERR_MODEL,
-                        "value \"%.200s\": computing it takes more memory or work than the limit "
-                        "of %zu MiB allows",
-                        name, self->max_bytes >> 20);
-    }
-    self->live_bytes = live;
-    *self->work_left -= size_bytes;
-    return VQC_OK;
-}
-
 static void release(executor *self, vqc_buffer **buffer)
 {
-    self->live_bytes -= vqc_buffer_destroy(buffer);
+    vqc_exec_release(&self->frame.budget, buffer);
 }
 
 static vqc_status load_stored(executor *self, const vqc_value *value, vqc_buffer **out)
 {
-    vqc_status status;
-
-    if (vqc_value_stored_tensor(value) != NULL) {
-        status = vqc_buffer_from_tensor(vqc_value_stored_tensor(value), out, self->error);
-    } else {
-        status = vqc_buffer_from_sparse(value->sparse, self->max_bytes - self->live_bytes, out,
-                                        self->error);
-    }
-    if (status == VQC_OK) {
-        status = account(self, vqc_buffer_owned_bytes(*out), value->name);
-        if (status != VQC_OK) {
-            vqc_buffer_destroy(out);
-        }
-    }
-    return status;
-}
-
-/* Allocates the outputs that the shape rule described. */
-static vqc_status make_outputs(executor *self, vqc_exec_call *call)
-{
-    for (size_t i = 0; i < call->output_count; i++) {
-        const vqc_exec_type *type = &call->types[i];
-        size_t elements;
-        size_t size_bytes;
-        vqc_status status;
-
-        if (type->rank > VQC_EXEC_MAX_RANK || vqc_exec_width(type->dtype) == 0 ||
-            !vqc_exec_sizes(type->dims, type->rank, vqc_exec_width(type->dtype), &elements,
-                            &size_bytes)) {
-            return vqc_exec_fail(
-                call, "output %zu: got type %s and a shape of rank %zu that cannot be computed", i,
-                vqc_dtype_describe(type->dtype)->name, type->rank);
-        }
-        if (type->alias) {
-            call->outputs[i] = vqc_buffer_alias(call->inputs[0], type->dims, type->rank);
-        } else {
-            status = account(self, size_bytes, call->node->output[i]);
-            if (status != VQC_OK) {
-                return status;
-            }
-            call->outputs[i] = vqc_buffer_create(type->dtype, type->dims, type->rank);
-            self->live_bytes -= call->outputs[i] == NULL ? size_bytes : 0;
-        }
-        if (call->outputs[i] == NULL) {
-            return vqc_fail_memory(self->error, size_bytes);
-        }
-    }
-    return VQC_OK;
+    return vqc_exec_load(&self->frame.budget, value, out, self->error);
 }
 
 static vqc_status call_op(executor *self, const step *at, const vqc_buffer *const *inputs,
@@ -336,31 +260,22 @@ static vqc_status call_op(executor *self, const step *at, const vqc_buffer *cons
 {
     vqc_status status;
 
-    call->node = at->node;
-    call->op = at->op->op;
-    call->opset = domain_version(at->scope, at->node->domain);
     call->inputs = inputs;
-    call->input_count = at->node->n_input;
-    call->output_count = at->node->n_output;
     call->outputs = at->outputs;
-    call->detail = at->op->detail;
     call->threads = 1;
     call->frame = &self->frame;
     call->error = self->error;
-    for (size_t i = 0; i < at->op->min_inputs; i++) {
-        if (vqc_exec_input(call, i) == NULL) {
-            return vqc_exec_fail(call, "input %zu is missing, expected at least %zu", i,
-                                 at->op->min_inputs);
-        }
-    }
-    status = at->op->shape(call);
+    status = vqc_exec_begin(call, at->node, at->op, vqc_exec_version(at->scope, at->node->domain));
     if (status == VQC_OK) {
-        status = make_outputs(self, call);
+        status = at->op->shape(call);
+    }
+    if (status == VQC_OK) {
+        status = vqc_exec_make_outputs(call, NULL);
     }
     if (status == VQC_OK && at->op->run != NULL) {
         status = at->op->run(call);
     }
-    vqc_exec_frame_reset(&self->frame);
+    vqc_exec_frame_reset(&self->frame, 0);
     return status;
 }
 
@@ -429,18 +344,6 @@ static void executor_clear(executor *self)
     vqc_exec_frame_clear(&self->frame);
 }
 
-static size_t default_max_bytes(const vqc_model *model)
-{
-    size_t total;
-
-    if (!vqc_size_add(model->file_size_bytes, model->external_size_bytes, &total) ||
-        !vqc_size_mul(total, DEFAULT_FACTOR, &total) ||
-        !vqc_size_add(total, DEFAULT_BASE_BYTES, &total)) {
-        return SIZE_MAX / WORK_FACTOR;
-    }
-    return total > SIZE_MAX / WORK_FACTOR ? SIZE_MAX / WORK_FACTOR : total;
-}
-
 vqc_status vqc_exec_constant(const vqc_graph *graph, const vqc_value *value,
                              const vqc_exec_limits *limits, vqc_buffer **out, vqc_error *error)
 {
@@ -451,10 +354,12 @@ vqc_status vqc_exec_constant(const vqc_graph *graph, const vqc_value *value,
 
     *out = NULL;
     self.take_defaults = limits != NULL && limits->take_defaults;
-    self.max_bytes = limits != NULL && limits->max_bytes > 0 ? limits->max_bytes
-                                                             : default_max_bytes(graph->model);
-    own_work = (uint64_t)self.max_bytes * WORK_FACTOR;
-    self.work_left = limits != NULL && limits->work_left != NULL ? limits->work_left : &own_work;
+    self.frame.budget.max_bytes = limits != NULL && limits->max_bytes > 0
+                                      ? limits->max_bytes
+                                      : vqc_exec_default_bytes(graph->model);
+    own_work = (uint64_t)self.frame.budget.max_bytes * VQC_EXEC_WORK_FACTOR;
+    self.frame.budget.work_left =
+        limits != NULL && limits->work_left != NULL ? limits->work_left : &own_work;
     if (is_stored(&self, value)) {
         return load_stored(&self, value, out);
     }
@@ -471,6 +376,7 @@ vqc_status vqc_exec_constant(const vqc_graph *graph, const vqc_value *value,
         if (status == VQC_OK) {
             *out = root->outputs[value->output];
             root->outputs[value->output] = NULL;
+            vqc_buffer_detach(*out);
         }
     }
     executor_clear(&self);

@@ -66,6 +66,7 @@ typedef struct vqc_exec_op {
     void (*release)(void *prepared);
     bool fuses;    /* run applies call->epilogue to output 0 (float32) */
     bool in_place; /* output 0 may be input 0's memory (same type and shape, which dies here) */
+    bool makes_outputs; /* run allocates every output itself (If, Loop, Scan); shape only checks */
 } vqc_exec_op;
 
 /* A row; what follows run_fn are designated members: ".detail = &x, .fuses = true". */
@@ -119,6 +120,15 @@ extern const vqc_exec_family vqc_exec_ops_control;   /* If, Loop, Scan */
 /* Memory for this run of this node, 64-byte aligned, uninitialised; freed by the executor. NULL
  * (and call->error filled) when there is none. Not from inside a parallel region. */
 void *vqc_exec_scratch(vqc_exec_call *call, size_t size_bytes);
+
+/* A new array for an output of a row that `makes_outputs`, or for its own use until it destroys it.
+ * NULL (and call->error filled) when there is no memory or the limits are passed. */
+vqc_buffer *vqc_exec_new_buffer(vqc_exec_call *call, int32_t dtype, const int64_t *dims,
+                                size_t rank);
+
+/* Drops an array that a row that `makes_outputs` holds (its own, or a subgraph's output); NULL is
+ * allowed. */
+void vqc_exec_drop(vqc_exec_call *call, vqc_buffer **buffer);
 
 /*
  * Runs the subgraph in attribute `name` (If, Loop, Scan) with `inputs` [its inputs]; values of the
