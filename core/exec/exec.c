@@ -275,7 +275,7 @@ static vqc_status call_op(executor *self, const step *at, const vqc_buffer *cons
     if (status == VQC_OK && at->op->run != NULL) {
         status = at->op->run(call);
     }
-    vqc_exec_frame_reset(&self->frame, 0);
+    vqc_exec_frame_reset(&self->frame);
     return status;
 }
 

@@ -34,7 +34,7 @@ void *vqc_exec_scratch(vqc_exec_call *call, size_t size_bytes)
     return block.memory;
 }
 
-void vqc_exec_frame_reset(vqc_exec_frame *frame, size_t mark)
+void vqc_exec_frame_reset_to(vqc_exec_frame *frame, size_t mark)
 {
     while (frame->block_count > mark) {
         vqc_exec_block *block = &frame->blocks[--frame->block_count];
@@ -42,9 +42,14 @@ void vqc_exec_frame_reset(vqc_exec_frame *frame, size_t mark)
     }
 }
 
+void vqc_exec_frame_reset(vqc_exec_frame *frame)
+{
+    vqc_exec_frame_reset_to(frame, 0);
+}
+
 void vqc_exec_frame_clear(vqc_exec_frame *frame)
 {
-    vqc_exec_frame_reset(frame, 0);
+    vqc_exec_frame_reset(frame);
     free(frame->blocks);
     frame->blocks = NULL;
     frame->block_capacity = 0;

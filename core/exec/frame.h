@@ -45,7 +45,10 @@ typedef struct vqc_exec_frame {
 } vqc_exec_frame;
 
 /* Frees the scratch memory that was taken since block_count was `mark`. */
-void vqc_exec_frame_reset(vqc_exec_frame *frame, size_t mark);
+void vqc_exec_frame_reset_to(vqc_exec_frame *frame, size_t mark);
+
+/* Frees all scratch memory. */
+void vqc_exec_frame_reset(vqc_exec_frame *frame);
 
 /* Frees everything that the frame owns. Buffers made in it are gone or detached by then. */
 void vqc_exec_frame_clear(vqc_exec_frame *frame);

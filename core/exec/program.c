@@ -130,7 +130,7 @@ static vqc_status prepare_block(vqc_program *program, vqc_exec_call *call,
             call->epilogue = step->epilogue;
             status = step->op->prepare(call);
             step->prepared = call->prepared;
-            vqc_exec_frame_reset(call->frame, 0);
+            vqc_exec_frame_reset(call->frame);
         }
         for (size_t b = 0; status == VQC_OK && b < step->body_count; b++) {
             status = prepare_block(program, call, inputs, step->bodies[b].block);

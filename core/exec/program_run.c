@@ -216,7 +216,7 @@ static vqc_status run_step(vqc_runner *self, const vqc_step *step)
     call->frame = &self->frame;
     call->error = self->error;
     status = call_row(self, step, level, &fused);
-    vqc_exec_frame_reset(&self->frame, mark);
+    vqc_exec_frame_reset_to(&self->frame, mark);
     for (size_t i = 0; i < count; i++) {
         size_t slot = i == 0 && !fused ? step->plain : step->outputs[i];
         if (status == VQC_OK) {
