@@ -109,7 +109,7 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
                        f == VQC_FAMILY_SSE_COLS || f == VQC_FAMILY_QUANTIZE_ROWS ||
                        f == VQC_FAMILY_QUANTIZE_COLS || f == VQC_FAMILY_QUANTIZE_ERROR_ROWS ||
                        f == VQC_FAMILY_QUANTIZE_ERROR_COLS || f == VQC_FAMILY_DEQUANTIZE_ROWS ||
-                       f == VQC_FAMILY_DEQUANTIZE_COLS ||
+                       f == VQC_FAMILY_DEQUANTIZE_COLS || f == VQC_FAMILY_DIVIDE_COLS ||
                        (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
                         f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;

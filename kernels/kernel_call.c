@@ -159,6 +159,16 @@ static void call_stats(const vqc_kernels *k, size_t index, const vqc_kernel_args
                                    a->out, a->out_stride);                                         \
         break;
 
+#define CALL_DIVIDE(t)                                                                             \
+    case VQC_INDEX_f32_##t##_divide_quantize:                                                      \
+        k->f32_##t##_divide_quantize(a->in, a->cols, *a->scale, *a->zero_point, a->out);           \
+        break;
+#define CALL_DIVIDE_COLS(t)                                                                        \
+    case VQC_INDEX_f32_##t##_divide_quantize_cols:                                                 \
+        k->f32_##t##_divide_quantize_cols(a->in, a->rows, a->cols, a->in_stride, a->scale,         \
+                                          a->zero_point, a->out, a->out_stride);                   \
+        break;
+
 static void call_codes(const vqc_kernels *k, size_t index, const vqc_kernel_args *a,
                        vqc_kernel_results *r)
 {
@@ -167,6 +177,12 @@ static void call_codes(const vqc_kernels *k, size_t index, const vqc_kernel_args
         CALL_CODES(s8)
         CALL_CODES(u16)
         CALL_CODES(s16)
+        CALL_DIVIDE(u16)
+        CALL_DIVIDE(s16)
+        CALL_DIVIDE_COLS(u8)
+        CALL_DIVIDE_COLS(s8)
+        CALL_DIVIDE_COLS(u16)
+        CALL_DIVIDE_COLS(s16)
     default:
         break;
     }

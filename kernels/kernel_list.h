@@ -12,6 +12,7 @@
 #include "kernels/kernel_list_int.h"
 #include "kernels/kernel_list_math.h"
 #include "kernels/kernel_list_observe.h"
+#include "kernels/kernel_list_qdq.h"
 
 /* Kernels that exist once per integer code type: t = name part, K = kind, T = C type. */
 #define VQC_KERNEL_LIST_CODES(X, t, K, T)                                                          \
@@ -106,6 +107,7 @@
     VQC_KERNEL_LIST_INT(X)                                                                         \
     VQC_KERNEL_LIST_MATH(X)                                                                        \
     VQC_KERNEL_LIST_OBSERVE(X)                                                                     \
+    VQC_KERNEL_LIST_QDQ(X)                                                                         \
     VQC_KERNEL_LIST_PROBE(X)
 
 #endif

@@ -1,6 +1,5 @@
 /* QuantizeLinear and DequantizeLinear, all versions, of ai.onnx and com.microsoft. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/exec/exec_op.h"
@@ -139,6 +138,172 @@ static void load_parameter(const vqc_buffer *buffer, vqc_class class, size_t at,
     }
 }
 
+/* ---- float32 and codes of up to 16 bits: whole tiles by kernels ---- */
+
+enum { PIECE_ELEMENTS = 1 << 16 }; /* what a thread should have to do at least */
+
+/* rows x cols elements with a scale per row or per column. */
+typedef struct tile {
+    size_t at; /* first element */
+    size_t rows, cols, stride;
+    size_t scale_at; /* scale of the first row or column */
+    bool by_column;
+} tile;
+
+typedef struct fast {
+    const vqc_kernels *kernels;
+    const unsigned char *x;
+    unsigned char *out;
+    size_t code_width;
+    bool is_signed;
+    const float *scale;
+    const int32_t *zero; /* NULL: all 0 */
+} fast;
+
+typedef void tile_fn(const fast *f, const tile *t);
+
+/* Tiles of a layout that has elements. */
+static size_t tile_count(const layout *l)
+{
+    if (l->block == 0 || (l->per_axis && l->inner == 1)) {
+        return 1;
+    }
+    if (l->per_axis) {
+        return l->outer;
+    }
+    return l->inner == 1 && l->extent % l->block == 0 ? 1 : l->outer * l->blocks;
+}
+
+static tile tile_at(const layout *l, size_t i)
+{
+    size_t plane = l->extent * l->inner;
+
+    if (l->block == 0) { /* one scale */
+        return (tile){0, 1, l->inner, l->inner, 0, false};
+    }
+    if (l->per_axis && l->inner == 1) {
+        return (tile){0, l->outer, l->extent, l->extent, 0, true};
+    }
+    if (l->per_axis) {
+        return (tile){i * plane, l->extent, l->inner, l->inner, 0, false};
+    }
+    if (l->inner == 1 && l->extent % l->block == 0) { /* rows of one block each */
+        return (tile){0, l->outer * l->blocks, l->block, l->block, 0, false};
+    }
+    size_t first = i % l->blocks * l->block;
+    size_t length = l->extent - first < l->block ? l->extent - first : l->block;
+    size_t at = i / l->blocks * plane + first * l->inner;
+
+    if (l->inner == 1) {
+        return (tile){at, 1, length, length, i, false};
+    }
+    return (tile){at, length, l->inner, l->inner, i * l->inner, true};
+}
+
+/* Part `piece` of `pieces` of a tile: some of its rows, or of its columns when it has few rows. */
+static tile tile_piece(tile whole, size_t piece, size_t pieces)
+{
+    bool by_rows = whole.rows >= pieces;
+    size_t total = by_rows ? whole.rows : whole.cols;
+    size_t from = total / pieces * piece;
+    size_t to = piece + 1 == pieces ? total : from + total / pieces;
+
+    if (by_rows) {
+        whole.at += from * whole.stride;
+        whole.scale_at += whole.by_column ? 0 : from;
+        whole.rows = to - from;
+    } else {
+        whole.at += from;
+        whole.scale_at += whole.by_column ? from : 0;
+        whole.cols = to - from;
+    }
+    return whole;
+}
+
+/* Scales and zero points in arrays that are aligned and of the kernels' types. */
+static vqc_status widen_parameters(vqc_exec_call *call, fast *f)
+{
+    const vqc_buffer *scale = call->inputs[1];
+    const vqc_buffer *zero = vqc_exec_input(call, 2);
+    float *scales;
+    int32_t *zeros = NULL;
+    bool any = false;
+
+    scales = vqc_exec_scratch(call, (scale->elements + 1) * sizeof *scales);
+    if (zero != NULL) {
+        zeros = vqc_exec_scratch(call, (zero->elements + 1) * sizeof *zeros);
+    }
+    if (scales == NULL || (zero != NULL && zeros == NULL)) {
+        return VQC_ERR_INTERNAL;
+    }
+    memcpy(scales, scale->data, scale->elements * sizeof *scales);
+    for (size_t at = 0; zero != NULL && at < zero->elements; at += VQC_EXEC_CHUNK) {
+        size_t left = zero->elements - at;
+        size_t n = left < VQC_EXEC_CHUNK ? left : VQC_EXEC_CHUNK;
+        vqc_chunk chunk;
+
+        vqc_element_load(zero->dtype, zero->data + at * zero->width, n, &chunk);
+        for (size_t i = 0; i < n; i++) {
+            zeros[at + i] = (int32_t)chunk.i64[i];
+            any = any || zeros[at + i] != 0;
+        }
+    }
+    f->scale = scales;
+    f->zero = any ? zeros : NULL;
+    return VQC_OK;
+}
+
+/* Calls `run` over the whole tensor, in several threads when it is large. codes: the integer type.
+ */
+static vqc_status run_tiles(vqc_exec_call *call, tile_fn *run, int32_t codes)
+{
+    const vqc_buffer *x = call->inputs[0];
+    fast f = {.kernels = vqc_kernels_get(),
+              .x = x->data,
+              .out = call->outputs[0]->data,
+              .code_width = vqc_exec_width(codes),
+              .is_signed = vqc_class_of(codes) == VQC_CLASS_I64};
+    size_t most = x->elements / PIECE_ELEMENTS;
+    size_t pieces = call->threads > 1 ? (size_t)call->threads : 1;
+    layout l;
+    size_t tiles;
+    vqc_status status = make_layout(call, &l);
+
+    if (status != VQC_OK || x->elements == 0) {
+        return status;
+    }
+    status = widen_parameters(call, &f);
+    if (status != VQC_OK) {
+        return status;
+    }
+    tiles = tile_count(&l);
+    pieces = pieces > most ? most : pieces;
+    if (pieces <= 1) {
+        for (size_t i = 0; i < tiles; i++) {
+            tile t = tile_at(&l, i);
+            run(&f, &t);
+        }
+        return VQC_OK;
+    }
+    if (tiles < pieces) { /* few: each is cut into pieces */
+        for (size_t i = 0; i < tiles; i++) {
+            tile t = tile_at(&l, i);
+#pragma omp parallel for num_threads((int)pieces)
+            for (size_t p = 0; p < pieces; p++) {
+                tile part = tile_piece(t, p, pieces);
+                run(&f, &part);
+            }
+        }
+        return VQC_OK;
+    }
+#pragma omp parallel for num_threads((int)pieces)
+    for (size_t i = 0; i < tiles; i++) {
+        tile t = tile_at(&l, i);
+        run(&f, &t);
+    }
+    return VQC_OK;
+}
+
 /* ---- DequantizeLinear ---- */
 
 static vqc_status shape_dequantize(vqc_exec_call *call)
@@ -203,90 +368,40 @@ static vqc_status dequantize_span(vqc_exec_call *call, size_t at, size_t n, size
     return VQC_OK;
 }
 
-static float float_at(const vqc_buffer *buffer, size_t index)
+/* A type below 16 bits is kept in a byte here, so that the kernels for bytes decode it too. */
+static void dequantize_rows(const fast *f, const tile *t)
 {
-    float value;
+    const vqc_kernels *k = f->kernels;
+    const void *codes = f->x + t->at * f->code_width;
+    float *target = (float *)(void *)(f->out + t->at * sizeof *target);
+    const float *scale = f->scale + t->scale_at;
+    const int32_t *zero = f->zero == NULL ? NULL : f->zero + t->scale_at;
 
-    memcpy(&value, buffer->data + index * sizeof value, sizeof value);
-    return value;
-}
-
-/* One scale for the span, 8- or 16-bit codes (or smaller ones, which lie in bytes), float32:
- * kernels. */
-static vqc_status dequantize_fast(vqc_exec_call *call, size_t at, size_t n, size_t scale_at,
-                                  size_t stride)
-{
-    const vqc_kernels *kernels = vqc_kernels_get();
-    const vqc_buffer *x = call->inputs[0];
-    const vqc_buffer *zeros = vqc_exec_input(call, 2);
-    const void *codes = x->data + at * x->width;
-    float *target = (float *)(void *)(call->outputs[0]->data + at * sizeof(float));
-    bool is_signed = vqc_class_of(x->dtype) == VQC_CLASS_I64;
-    float scale;
-    int32_t zero;
-
-    if (stride != 0 || n < 16) {
-        return dequantize_span(call, at, n, scale_at, stride);
-    }
-    scale = float_at(call->inputs[1], scale_at);
-    zero = zeros == NULL ? 0 : (int32_t)vqc_element_int(zeros->dtype, zeros->data, scale_at);
-    if (x->width == 1 && is_signed) {
-        kernels->s8_f32_dequantize(codes, n, scale, zero, target);
-    } else if (x->width == 1) {
-        kernels->u8_f32_dequantize(codes, n, scale, zero, target);
-    } else if (is_signed) {
-        kernels->s16_f32_dequantize(codes, n, scale, zero, target);
+    if (f->code_width == 1 && f->is_signed) {
+        (t->by_column ? k->s8_f32_dequantize_cols : k->s8_f32_dequantize_rows)(
+            codes, t->rows, t->cols, t->stride, scale, zero, target, t->stride);
+    } else if (f->code_width == 1) {
+        (t->by_column ? k->u8_f32_dequantize_cols : k->u8_f32_dequantize_rows)(
+            codes, t->rows, t->cols, t->stride, scale, zero, target, t->stride);
+    } else if (f->is_signed) {
+        (t->by_column ? k->s16_f32_dequantize_cols : k->s16_f32_dequantize_rows)(
+            codes, t->rows, t->cols, t->stride, scale, zero, target, t->stride);
     } else {
-        kernels->u16_f32_dequantize(codes, n, scale, zero, target);
+        (t->by_column ? k->u16_f32_dequantize_cols : k->u16_f32_dequantize_rows)(
+            codes, t->rows, t->cols, t->stride, scale, zero, target, t->stride);
     }
-    return VQC_OK;
-}
-
-/* A scale per column (last axis): the kernel wants rows, so the whole matrix goes at once. */
-static vqc_status dequantize_columns(vqc_exec_call *call, const layout *l)
-{
-    const vqc_kernels *kernels = vqc_kernels_get();
-    const vqc_buffer *x = call->inputs[0];
-    const vqc_buffer *zeros = vqc_exec_input(call, 2);
-    float *target = (float *)(void *)call->outputs[0]->data;
-    const float *scales = (const float *)(const void *)call->inputs[1]->data;
-    int32_t *wide = NULL;
-    bool is_signed = vqc_class_of(x->dtype) == VQC_CLASS_I64;
-
-    if (zeros != NULL) {
-        wide = calloc(l->extent, sizeof *wide);
-        if (wide == NULL) {
-            return vqc_fail_memory(call->error, l->extent * sizeof *wide);
-        }
-        for (size_t i = 0; i < l->extent; i++) {
-            wide[i] = (int32_t)vqc_element_int(zeros->dtype, zeros->data, i);
-        }
-    }
-    if (is_signed) {
-        kernels->s8_f32_dequantize_cols((const int8_t *)x->data, l->outer, l->extent, l->extent,
-                                        scales, wide, target, l->extent);
-    } else {
-        kernels->u8_f32_dequantize_cols(x->data, l->outer, l->extent, l->extent, scales, wide,
-                                        target, l->extent);
-    }
-    free(wide);
-    return VQC_OK;
 }
 
 static vqc_status run_dequantize(vqc_exec_call *call)
 {
     const vqc_buffer *x = call->inputs[0];
     bool integers = vqc_class_of(x->dtype) != VQC_CLASS_F32;
-    bool fast = integers && x->width <= 2 && x->dtype != VQC_DTYPE_BOOL &&
-                call->inputs[1]->dtype == VQC_DTYPE_FLOAT &&
-                call->types[0].dtype == VQC_DTYPE_FLOAT;
-    layout l;
-    vqc_status status = make_layout(call, &l);
 
-    if (status == VQC_OK && fast && l.per_axis && l.inner == 1 && x->width == 1) {
-        return dequantize_columns(call, &l);
+    if (integers && x->width <= 2 && x->dtype != VQC_DTYPE_BOOL &&
+        call->inputs[1]->dtype == VQC_DTYPE_FLOAT && call->types[0].dtype == VQC_DTYPE_FLOAT) {
+        return run_tiles(call, dequantize_rows, x->dtype);
     }
-    return status != VQC_OK ? status : for_spans(call, fast ? dequantize_fast : dequantize_span);
+    return for_spans(call, dequantize_span);
 }
 
 /* ---- QuantizeLinear ---- */
@@ -387,8 +502,61 @@ static vqc_status quantize_span(vqc_exec_call *call, size_t at, size_t n, size_t
     return VQC_OK;
 }
 
+/* One call per row with its scale, or one for all rows with a scale per column. */
+static void quantize_rows(const fast *f, const tile *t)
+{
+    const vqc_kernels *k = f->kernels;
+
+    for (size_t r = 0; r < (t->by_column ? 1 : t->rows); r++) {
+        size_t at = t->at + r * t->stride;
+        const float *x = (const float *)(const void *)(f->x + at * sizeof *x);
+        void *q = f->out + at * f->code_width;
+        const float *scale = f->scale + t->scale_at + r;
+        const int32_t *zeros = f->zero == NULL ? NULL : f->zero + t->scale_at + r;
+        int32_t zero = zeros == NULL ? 0 : *zeros;
+
+        if (t->by_column && f->code_width == 1) {
+            if (f->is_signed) {
+                k->f32_s8_divide_quantize_cols(x, t->rows, t->cols, t->stride, scale, zeros, q,
+                                               t->stride);
+            } else {
+                k->f32_u8_divide_quantize_cols(x, t->rows, t->cols, t->stride, scale, zeros, q,
+                                               t->stride);
+            }
+        } else if (t->by_column) {
+            if (f->is_signed) {
+                k->f32_s16_divide_quantize_cols(x, t->rows, t->cols, t->stride, scale, zeros, q,
+                                                t->stride);
+            } else {
+                k->f32_u16_divide_quantize_cols(x, t->rows, t->cols, t->stride, scale, zeros, q,
+                                                t->stride);
+            }
+        } else if (f->code_width == 1) {
+            if (f->is_signed) {
+                k->f32_s8_divide_quantize(x, t->cols, *scale, zero, q);
+            } else {
+                k->f32_u8_divide_quantize(x, t->cols, *scale, zero, q);
+            }
+        } else {
+            if (f->is_signed) {
+                k->f32_s16_divide_quantize(x, t->cols, *scale, zero, q);
+            } else {
+                k->f32_u16_divide_quantize(x, t->cols, *scale, zero, q);
+            }
+        }
+    }
+}
+
 static vqc_status run_quantize(vqc_exec_call *call)
 {
+    int32_t to = call->types[0].dtype;
+
+    if (call->inputs[0]->dtype == VQC_DTYPE_FLOAT && call->inputs[1]->dtype == VQC_DTYPE_FLOAT &&
+        quotient_type(call) == VQC_DTYPE_FLOAT &&
+        (to == VQC_DTYPE_UINT8 || to == VQC_DTYPE_INT8 || to == VQC_DTYPE_UINT16 ||
+         to == VQC_DTYPE_INT16)) {
+        return run_tiles(call, quantize_rows, to);
+    }
     return for_spans(call, quantize_span);
 }
 

@@ -248,7 +248,8 @@ static bool is_cols(vqc_kernel_family f)
 {
     return f == VQC_FAMILY_MINMAX_COLS || f == VQC_FAMILY_MOMENTS_COLS ||
            f == VQC_FAMILY_SSE_COLS || f == VQC_FAMILY_QUANTIZE_COLS ||
-           f == VQC_FAMILY_QUANTIZE_ERROR_COLS || f == VQC_FAMILY_DEQUANTIZE_COLS;
+           f == VQC_FAMILY_QUANTIZE_ERROR_COLS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
+           f == VQC_FAMILY_DIVIDE_COLS;
 }
 
 static bool is_dequantize(vqc_kernel_family f)
