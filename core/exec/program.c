@@ -59,23 +59,15 @@ static bool is_tensor(const Onnx__ValueInfoProto *info)
            info->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
 }
 
-static vqc_status make_ports(vqc_program *program, vqc_error *error)
+vqc_status vqc_graph_ports(const vqc_graph *graph, vqc_arena *arena, vqc_program_port **inputs,
+                           size_t *count, vqc_error *error)
 {
-    const vqc_graph *graph = program->graph;
     const Onnx__GraphProto *proto = graph->scopes[0]->graph;
 
-    program->inputs = vqc_arena_calloc(program->arena, proto->n_input + 1, sizeof *program->inputs);
-    program->outputs =
-        vqc_arena_calloc(program->arena, proto->n_output + 1, sizeof *program->outputs);
-    program->defaults =
-        vqc_arena_calloc(program->arena, proto->n_input + 1, sizeof *program->defaults);
-    program->main.inputs =
-        vqc_arena_calloc(program->arena, proto->n_input + 1, sizeof *program->main.inputs);
-    program->main.outputs =
-        vqc_arena_calloc(program->arena, proto->n_output + 1, sizeof *program->main.outputs);
-    if (program->inputs == NULL || program->outputs == NULL || program->defaults == NULL ||
-        program->main.inputs == NULL || program->main.outputs == NULL) {
-        return vqc_fail_memory(error, proto->n_input * sizeof *program->inputs);
+    *count = 0;
+    *inputs = vqc_arena_calloc(arena, proto->n_input + 1, sizeof **inputs);
+    if (*inputs == NULL) {
+        return vqc_fail_memory(error, proto->n_input * sizeof **inputs);
     }
     for (size_t i = 0; i < proto->n_input; i++) {
         const Onnx__ValueInfoProto *info = proto->input[i];
@@ -91,8 +83,32 @@ static vqc_status make_ports(vqc_program *program, vqc_error *error)
                             "input \"%.200s\": got a sequence, map or optional, expected a tensor",
                             info->name != NULL ? info->name : "");
         }
-        describe_port(info, &program->inputs[program->input_count]);
-        program->inputs[program->input_count++].has_default = stored;
+        describe_port(info, &(*inputs)[*count]);
+        (*inputs)[(*count)++].has_default = stored;
+    }
+    return VQC_OK;
+}
+
+static vqc_status make_ports(vqc_program *program, vqc_error *error)
+{
+    const Onnx__GraphProto *proto = program->graph->scopes[0]->graph;
+    vqc_status status = vqc_graph_ports(program->graph, program->arena, &program->inputs,
+                                        &program->input_count, error);
+
+    if (status != VQC_OK) {
+        return status;
+    }
+    program->outputs =
+        vqc_arena_calloc(program->arena, proto->n_output + 1, sizeof *program->outputs);
+    program->defaults =
+        vqc_arena_calloc(program->arena, proto->n_input + 1, sizeof *program->defaults);
+    program->main.inputs =
+        vqc_arena_calloc(program->arena, proto->n_input + 1, sizeof *program->main.inputs);
+    program->main.outputs =
+        vqc_arena_calloc(program->arena, proto->n_output + 1, sizeof *program->main.outputs);
+    if (program->outputs == NULL || program->defaults == NULL || program->main.inputs == NULL ||
+        program->main.outputs == NULL) {
+        return vqc_fail_memory(error, proto->n_input * sizeof *program->inputs);
     }
     program->main.input_count = program->input_count;
     for (size_t i = 0; i < proto->n_output; i++) {

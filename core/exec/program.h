@@ -66,6 +66,11 @@ void vqc_program_destroy(vqc_program **program);
 const vqc_program_port *vqc_program_inputs(const vqc_program *program, size_t *count);
 const vqc_program_port *vqc_program_outputs(const vqc_program *program, size_t *count);
 
+/* The inputs of a model as vqc_program_inputs gives them, without compiling it: [*count] in arena,
+ * names borrowed from the model. Errors: VQC_ERR_MODEL for sequences, maps and optionals. */
+vqc_status vqc_graph_ports(const vqc_graph *graph, vqc_arena *arena, vqc_program_port **inputs,
+                           size_t *count, vqc_error *error);
+
 /* threads: cores that one run may use (0: all, 1: none but the caller's). */
 vqc_status vqc_runner_create(const vqc_program *program, int threads, vqc_runner **out,
                              vqc_error *error);
