@@ -100,6 +100,23 @@ static vqc_kernel_args gemm_arguments(const buffers *b, bool in_cache)
                              .out_stride = cols};
 }
 
+/* The 3x3 window of a depthwise convolution over a plane of 28 x 28 or 224 x 224. */
+static vqc_kernel_args taps_arguments(const buffers *b, bool in_cache)
+{
+    enum { TAPS = 9 };
+    static int32_t offsets[2][TAPS];
+    const size_t pitch = in_cache ? 30 : 226;
+    for (size_t i = 0; i < TAPS; i++)
+        offsets[in_cache][i] = (int32_t)(i / 3 * pitch + i % 3);
+    return (vqc_kernel_args){.rows = 1,
+                             .cols = pitch * (pitch - 2),
+                             .depth = TAPS,
+                             .in = b->in,
+                             .in2 = b->in2,
+                             .offsets = offsets[in_cache],
+                             .out = b->out};
+}
+
 /* Codes of every type are 8-bit wide; the shape does not depend on it. */
 static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
 {
@@ -215,11 +232,14 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
                          const double peaks[VQC_ISA_COUNT])
 {
     const vqc_kernel_info *info = &vqc_kernel_infos[index];
-    const bool gemm = info->family == VQC_FAMILY_INT_GEMM;
+    const bool gemm = info->family == VQC_FAMILY_INT_GEMM || info->family == VQC_FAMILY_INT_TAPS;
     const bool compute = info->family == VQC_FAMILY_PROBE_FMA;
-    const vqc_kernel_args product = gemm_arguments(b, in_cache);
-    const size_t elements =
-        gemm ? product.rows * product.cols * 2 * product.depth : elements_for(info, in_cache);
+    const vqc_kernel_args product = info->family == VQC_FAMILY_INT_TAPS
+                                        ? taps_arguments(b, in_cache)
+                                        : gemm_arguments(b, in_cache);
+    const size_t elements = !gemm ? elements_for(info, in_cache)
+                                  : product.rows * product.cols * product.depth *
+                                        (info->family == VQC_FAMILY_INT_GEMM ? 2 : 1);
     const vqc_kernel_args a = gemm ? product : arguments(b, info, elements);
     size_t in, out;
     const size_t bytes = bytes_per_call(info, elements, &in, &out);

@@ -81,3 +81,14 @@ void vqc_s16_s32_gemm__c(const int16_t *left, size_t left_panel, const int16_t *
             *target = (int32_t)sum;
         }
 }
+
+void vqc_s16_s32_taps__c(const int16_t *x, size_t n, const int32_t *offsets, const int16_t *weights,
+                         size_t taps, int32_t *sums)
+{
+    for (size_t i = 0; i < (n + 15) / 16 * 16; i++) {
+        uint32_t sum = 0;
+        for (size_t t = 0; t < taps; t++)
+            sum += (uint32_t)(x[(size_t)offsets[t] + i] * weights[t]);
+        sums[i] = (int32_t)sum;
+    }
+}

@@ -197,6 +197,40 @@ void KERNEL(s16_s32_gemm)(const int16_t *left, size_t left_panel, const int16_t 
     }
 }
 
+/* sum + x[i] w for 16 values of x. */
+VQC_INLINE vi int_tap(vi sum, const int16_t *x, int16_t weight)
+{
+#if defined(__aarch64__)
+    for (size_t i = 0; i < 4; i++)
+        sum.v[i] = vmlal_n_s16(sum.v[i], vld1_s16(x + 4 * i), weight);
+    return sum;
+#else
+    const int16_t pair[2] = {weight, 0}; /* the upper halves are the sign and count nothing */
+    return int_pair_product(sum, pair, vi_load_code(x, VQC_CODE_S16));
+#endif
+}
+
+void KERNEL(s16_s32_taps)(const int16_t *x, size_t n, const int32_t *offsets,
+                          const int16_t *weights, size_t taps, int32_t *sums)
+{
+    for (size_t i = 0; i < n; i += 2 * VQC_LANES) {
+        const int16_t *at = x + i;
+        vi low = vi_set(0), high = vi_set(0);
+        if (i + VQC_LANES >= n) {
+            for (size_t t = 0; t < taps; t++)
+                low = int_tap(low, at + offsets[t], weights[t]);
+            vi_store(sums + i, low);
+            return;
+        }
+        for (size_t t = 0; t < taps; t++) {
+            low = int_tap(low, at + offsets[t], weights[t]);
+            high = int_tap(high, at + offsets[t] + VQC_LANES, weights[t]);
+        }
+        vi_store(sums + i, low);
+        vi_store(sums + i + VQC_LANES, high);
+    }
+}
+
 /* ---- packing ---- */
 
 VQC_INLINE void int_pack_rows(const void *x, enum vqc_code code, size_t rows, size_t depth,

@@ -56,7 +56,7 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
     } else if (f == VQC_FAMILY_INT_DIVIDE || f == VQC_FAMILY_INT_REQUANTIZE_ROWS ||
                f == VQC_FAMILY_INT_REQUANTIZE_COLS || f == VQC_FAMILY_INT_SCALE_COLS) {
         *out_bytes = code_bytes;
-    } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM) {
+    } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM || f == VQC_FAMILY_INT_TAPS) {
         *in_bytes = 0;
     }
 }
@@ -255,6 +255,9 @@ static void call_int(const vqc_kernels *k, size_t index, const vqc_kernel_args *
     case VQC_INDEX_s32_f32_scale_cols:
         k->s32_f32_scale_cols(a->in, a->rows, a->cols, a->in_stride, a->scale, a->bias, a->out,
                               a->out_stride);
+        break;
+    case VQC_INDEX_s16_s32_taps:
+        k->s16_s32_taps(a->in, a->cols, a->offsets, a->in2, a->depth, a->out);
         break;
     case VQC_INDEX_s16_s32_gemm:
         k->s16_s32_gemm(a->in, a->in_stride, a->in2, a->in2_stride, a->rows, a->cols, a->depth,

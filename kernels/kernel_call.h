@@ -45,6 +45,7 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_INT_REQUANTIZE_COLS,
     VQC_FAMILY_INT_DIVIDE,
     VQC_FAMILY_INT_SCALE_COLS,
+    VQC_FAMILY_INT_TAPS,
     VQC_FAMILY_INT_GEMM, /* ... to here */
     VQC_FAMILY_PROBE_FMA
 } vqc_kernel_family;
@@ -94,12 +95,13 @@ typedef struct vqc_kernel_args {
     int shift, width;
     float inv_bin_width;
     uint32_t half_bins;
-    uint64_t *counts;  /* [2 * half_bins] */
-    float *min, *max;  /* [rows] or [cols] */
-    double *sse;       /* [rows] or [cols] */
-    size_t iterations; /* of the probe */
-    const void *bias;  /* [rows] or [cols] int32 or float; may be NULL */
-    size_t depth;      /* of a product, in pairs */
+    uint64_t *counts;       /* [2 * half_bins] */
+    float *min, *max;       /* [rows] or [cols] */
+    double *sse;            /* [rows] or [cols] */
+    size_t iterations;      /* of the probe */
+    const void *bias;       /* [rows] or [cols] int32 or float; may be NULL */
+    const int32_t *offsets; /* [depth] */
+    size_t depth;           /* of a product, in pairs */
     size_t in2_stride;
     bool accumulate;
 } vqc_kernel_args;

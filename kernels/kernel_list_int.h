@@ -11,6 +11,8 @@
  * - T_s16_pack_cols: x[depth][cols] into panels of `width` columns.
  * - s16_s32_gemm: c[rows][cols] = (accumulate ? c : 0) + left right, modulo 2^32, over `pairs`
  *   pairs of depths; left_panel and right_panel are the distances between panels in int16.
+ * - s16_s32_taps: sums[i] = sum over t of weights[t] * x[offsets[t] + i], modulo 2^32, for i < n
+ *   rounded up to 16: as many values are read behind every offset and written.
  * - s32_T_requantize_rows, _cols: q = clamp(round((float)(acc + bias) * scale) + zero_point) to the
  *   range of T, round to nearest even, with a bias (NULL: none, added modulo 2^32) and a scale per
  *   row or column; zero_point is a value of T; NaN counts as 0.
@@ -48,6 +50,9 @@
        const float *bias, float *x, size_t x_stride))                                              \
     X(s16_s32_gemm, INT_GEMM, S16, void,                                                           \
       (const int16_t *left, size_t left_panel, const int16_t *right, size_t right_panel,           \
-       size_t rows, size_t cols, size_t pairs, bool accumulate, int32_t *c, size_t c_stride))
+       size_t rows, size_t cols, size_t pairs, bool accumulate, int32_t *c, size_t c_stride))      \
+    X(s16_s32_taps, INT_TAPS, S16, void,                                                           \
+      (const int16_t *x, size_t n, const int32_t *offsets, const int16_t *weights, size_t taps,    \
+       int32_t *sums))
 
 #endif

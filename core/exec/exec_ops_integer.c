@@ -181,7 +181,19 @@ static const vqc_int_roles QLINEAR_MATMUL = {.a = 0,
                                              .y_scale = 6,
                                              .y_zero = 7,
                                              .bias = -1};
+static const vqc_int_roles QLINEAR_CONV = {.a = 0,
+                                           .a_scale = 1,
+                                           .a_zero = 2,
+                                           .b = 3,
+                                           .b_scale = 4,
+                                           .b_zero = 5,
+                                           .y_scale = 6,
+                                           .y_zero = 7,
+                                           .bias = 8};
 
+#define CONV(name, least, roles)                                                                   \
+    VQC_EXEC_ROW(name, "", 10, least, vqc_int_conv_shape, vqc_int_conv_run, .detail = &(roles),    \
+                 .prepare = vqc_int_conv_prepare, .release = vqc_int_release)
 #define MATMUL(name, since, least, roles)                                                          \
     VQC_EXEC_ROW(name, "", since, least, vqc_int_matmul_shape, vqc_int_matmul_run,                 \
                  .detail = &(roles), .prepare = vqc_int_matmul_prepare,                            \
@@ -191,6 +203,8 @@ static const vqc_exec_op OPS[] = {
     VQC_EXEC_ROW("DynamicQuantizeLinear", "", 11, 1, shape_dynamic, run_dynamic, .detail = NULL),
     MATMUL("MatMulInteger", 10, 2, MATMUL_INTEGER),
     MATMUL("QLinearMatMul", 10, 8, QLINEAR_MATMUL),
+    CONV("ConvInteger", 2, MATMUL_INTEGER),
+    CONV("QLinearConv", 8, QLINEAR_CONV),
 };
 
 const vqc_exec_family vqc_exec_ops_integer = {OPS, sizeof OPS / sizeof OPS[0]};

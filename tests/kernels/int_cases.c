@@ -195,6 +195,22 @@ static void draw_gemm(int_case *t, size_t rows, size_t cols, size_t pairs)
     t->shift = below(9) * 4;
 }
 
+static void draw_taps(int_case *t, size_t n, size_t taps)
+{
+    static int32_t offsets[64];
+    const size_t padded = round_up(n, 16), elements = padded + 50;
+    int16_t *x = array(LEFT, elements * 2, below(5) * 2);
+    int16_t *weights = array(RIGHT, taps * 2, below(5) * 2);
+    fill_words(x, elements);
+    fill_words(weights, taps);
+    for (size_t i = 0; i < taps; i++)
+        offsets[i] = (int32_t)below(51);
+    t->args =
+        (vqc_kernel_args){.cols = n, .depth = taps, .in = x, .in2 = weights, .offsets = offsets};
+    t->out_bytes = padded * 4;
+    t->shift = below(9) * 4;
+}
+
 static void draw_case(const vqc_kernel_info *info, size_t rows, size_t cols, int32_t *zero,
                       int_case *t)
 {
@@ -214,6 +230,9 @@ static void draw_case(const vqc_kernel_info *info, size_t rows, size_t cols, int
         break;
     case VQC_FAMILY_INT_DIVIDE:
         draw_divide(t, rows * cols, zero);
+        break;
+    case VQC_FAMILY_INT_TAPS:
+        draw_taps(t, rows * cols, below(30));
         break;
     default:
         draw_gemm(t, rows, cols, below(40));

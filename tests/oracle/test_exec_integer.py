@@ -137,6 +137,38 @@ def matmul_cases():
     yield Case("MatMulInteger", [x, w], "no depth", opset=10, expected=[np.zeros((4, 3), np.int32)])
 
 
+CONVS = [((1, 3, 8, 8), (4, 3, 3, 3), {}), ((2, 5, 7, 9), (7, 5, 3, 3), {"pads": [1, 1, 1, 1]}),
+         ((1, 40, 14, 15), (33, 40, 1, 1), {}), ((1, 64, 9, 9), (20, 64, 3, 3), {"pads": [1, 0, 2, 1], "strides": [2, 1]}),
+         ((1, 4, 11, 13), (8, 2, 3, 2), {"group": 2, "dilations": [2, 3]}), ((1, 8, 12, 12), (8, 4, 1, 1), {"group": 2, "strides": [2, 2]}),
+         ((1, 3, 20), (5, 3, 4), {"auto_pad": "SAME_UPPER", "strides": [3]}),
+         ((1, 3, 20), (5, 3, 4), {"auto_pad": "SAME_LOWER"}), ((1, 2, 5, 6, 7), (3, 2, 2, 3, 3), {"pads": [0, 1, 1, 1, 1, 0]}),
+         ((2, 12, 17, 19), (12, 1, 3, 3), {"group": 12, "pads": [1, 1, 1, 1]}),
+         ((1, 6, 17, 18), (6, 1, 3, 3), {"group": 6, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
+         ((1, 6, 17, 18), (12, 1, 5, 4), {"group": 6, "pads": [2, 1, 2, 2], "strides": [2, 3], "dilations": [1, 2]}),
+         ((1, 5, 4, 4), (5, 1, 7, 7), {"group": 5, "pads": [3, 3, 3, 3]}), ((1, 4, 30), (4, 1, 5), {"group": 4, "strides": [2]})]
+
+
+def conv_cases():
+    for x_kind in (np.uint8, np.int8):
+        for w_kind in (np.uint8, np.int8):
+            for x_shape, w_shape, attributes in CONVS:
+                label = f"{x_kind.__name__} {w_kind.__name__} {x_shape} {w_shape} {attributes}"
+                x, w = codes(x_kind, x_shape), small(w_kind, w_shape)
+                if x_kind == np.int8 and w_kind == np.uint8:
+                    continue  # not in ONNX Runtime
+                if x_kind == np.uint8:
+                    yield Case("ConvInteger", [x, w], label, opset=10, **attributes)
+                    yield Case("ConvInteger", [x, w, x_kind(100), w_kind(3)], label + " zero points", opset=10, **attributes)
+                out = w_shape[0]
+                scale = f32(0.05 * 0.002 * 50 * np.sqrt(np.prod(w_shape[1:])))
+                for bias in (None, rng.integers(-3000, 3000, out).astype(np.int32)):
+                    yield Case("QLinearConv", [x, f32(0.05), x_kind(20), w, f32(0.002), w_kind(0), scale, x_kind(50), bias],
+                               label, opset=10, **attributes)
+                weights = rng.uniform(0.001, 0.003, out).astype(np.float32)
+                yield Case("QLinearConv", [x, f32(0.05), x_kind(20), w, weights, np.zeros(out, w_kind), scale, x_kind(50), bias],
+                           label + " per channel", opset=10, **attributes)
+
+
 def dynamic_cases():
     for label, x in (("normal", floats((17, 33))), ("positive", np.abs(floats((1000,)))), ("negative", -np.abs(floats((65,)))),
                      ("zero", np.zeros((3, 3), np.float32)), ("ties", (np.arange(511) / 2).astype(np.float32)),
@@ -145,7 +177,7 @@ def dynamic_cases():
 
 
 def cases():
-    for part in (matmul_cases, dynamic_cases):
+    for part in (matmul_cases, conv_cases, dynamic_cases):
         yield from part()
 
 
