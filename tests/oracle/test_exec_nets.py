@@ -8,7 +8,6 @@ Every input of a case becomes a constant; exec_tool computes the outputs. Prints
 "N passed, N failed, N skipped".
 """
 
-import glob
 import os
 import subprocess
 import sys
@@ -17,8 +16,8 @@ import tempfile
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto as T
 from onnx import helper, numpy_helper
+from onnx.backend.test.case.node import collect_testcases
 
 from common import summary
 from test_exec import build_tool
@@ -60,26 +59,13 @@ def constant_model(model, feeds):
 
 def backend_cases():
     """The node cases of the onnx package whose graphs consist of OPERATORS."""
-    folder = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data", "node")
-    for path in sorted(glob.glob(os.path.join(folder, "*", "model.onnx"))):
-        model = onnx.load(path)
-        if not {n.op_type for n in model.graph.node} <= OPERATORS or model.functions:
+    for case in collect_testcases(None):
+        operators = {n.op_type for n in case.model.graph.node}
+        if not operators <= OPERATORS or case.model.functions:
             continue
-        data = os.path.join(os.path.dirname(path), "test_data_set_0")
-        feeds = {}
-        for i, value in enumerate(model.graph.input):
-            feeds[value.name] = load_tensor(os.path.join(data, f"input_{i}.pb"), value.name)
-        wants = [numpy_helper.to_array(load_tensor(os.path.join(data, f"output_{i}.pb"), ""))
-                 for i in range(len(model.graph.output))]
-        yield Case(os.path.basename(os.path.dirname(path)), constant_model(model, feeds), wants)
-
-
-def load_tensor(path, name):
-    value = onnx.TensorProto()
-    with open(path, "rb") as file:
-        value.ParseFromString(file.read())
-    value.name = name
-    return value
+        feeds, wants = case.data_sets[0]
+        feeds = dict(zip((value.name for value in case.model.graph.input), feeds))
+        yield Case(case.name, constant_model(case.model, feeds), [np.asarray(want) for want in wants])
 
 
 def runtime_case(name, op, inputs, outputs=("y",), opset=18, atol=1e-5, **attributes):
@@ -196,6 +182,17 @@ def block_cases():
         yield runtime_case("SpaceToDepth", "SpaceToDepth", [x], opset=opset, blocksize=2)
 
 
+def legacy_cases():
+    """Withdrawn operators, which ONNX Runtime still has."""
+    x = floats(1, 3, 6, 7)
+    yield runtime_case("Crop", "Crop", [x], opset=7, border=[1, 2, 0, 1])
+    yield runtime_case("Crop scale", "Crop", [x], opset=7, border=[1, 2, 0, 1], scale=[2, 3])
+    yield runtime_case("ImageScaler", "ImageScaler", [x], opset=7, bias=[1.0, -2.0, 3.0], scale=0.5)
+    yield runtime_case("Affine", "Affine", [x], opset=7, alpha=1.5, beta=-0.25)
+    yield runtime_case("ScaledTanh", "ScaledTanh", [x], opset=7, alpha=1.5, beta=0.25)
+    yield runtime_case("ParametricSoftplus", "ParametricSoftplus", [x], opset=7, alpha=1.5, beta=0.25)
+
+
 def same(got, want, case):
     if want.dtype.kind in "iub":
         return np.allclose(got.astype(np.int64), want.astype(np.int64), rtol=0, atol=case.atol if case.atol >= 1 else 0)
@@ -222,7 +219,7 @@ def main():
     words = sys.argv[1:]
     folder = tempfile.TemporaryDirectory()
     tool = words[0] if words and not words[0].startswith("--") else build_tool(folder.name)
-    parts = (backend_cases, resize_cases, recurrent_cases, einsum_cases, block_cases)
+    parts = (backend_cases, resize_cases, recurrent_cases, einsum_cases, block_cases, legacy_cases)
     cases = [case for part in parts for case in part() if case and only.lower() in case.name.lower()]
     paths = []
     for number, case in enumerate(cases):
