@@ -121,12 +121,13 @@ static vqc_kernel_args taps_arguments(const buffers *b, bool in_cache)
 static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
 {
     const vqc_kernel_family f = info->family;
-    const bool is_2d = f == VQC_FAMILY_MINMAX_ROWS || f == VQC_FAMILY_MINMAX_COLS ||
-                       f == VQC_FAMILY_MOMENTS_COLS || f == VQC_FAMILY_SSE_ROWS ||
-                       f == VQC_FAMILY_SSE_COLS || f == VQC_FAMILY_QUANTIZE_ROWS ||
-                       f == VQC_FAMILY_QUANTIZE_COLS || f == VQC_FAMILY_QUANTIZE_ERROR_ROWS ||
-                       f == VQC_FAMILY_QUANTIZE_ERROR_COLS || f == VQC_FAMILY_DEQUANTIZE_ROWS ||
-                       f == VQC_FAMILY_DEQUANTIZE_COLS || f == VQC_FAMILY_DIVIDE_COLS ||
+    const bool is_2d = f == VQC_FAMILY_TRANSPOSE || f == VQC_FAMILY_MINMAX_ROWS ||
+                       f == VQC_FAMILY_MINMAX_COLS || f == VQC_FAMILY_MOMENTS_COLS ||
+                       f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS ||
+                       f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
+                       f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
+                       f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
+                       f == VQC_FAMILY_DIVIDE_COLS ||
                        (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
                         f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
@@ -136,9 +137,10 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
         .rows = elements / cols,
         .cols = cols,
         .in_stride = cols,
-        .out_stride = f == VQC_FAMILY_INT_PACK_COLS ? VQC_INT_COLS * (elements / cols)
-                      : pack                        ? VQC_INT_COLS * cols
-                                                    : cols,
+        .out_stride = f == VQC_FAMILY_TRANSPOSE       ? elements / cols
+                      : f == VQC_FAMILY_INT_PACK_COLS ? VQC_INT_COLS * (elements / cols)
+                      : pack                          ? VQC_INT_COLS * cols
+                                                      : cols,
         .in = b->in,
         .in2 = b->in2,
         .out = b->out,

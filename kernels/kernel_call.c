@@ -35,8 +35,10 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
     const size_t packed_bytes = (elements * (size_t)width + 7) / 8;
     *in_bytes = float_bytes;
     *out_bytes = 0;
-    if ((f >= VQC_FAMILY_QUANTIZE && f <= VQC_FAMILY_QUANTIZE_ERROR_COLS) ||
-        f == VQC_FAMILY_FROM_F32) {
+    if (f == VQC_FAMILY_TRANSPOSE) {
+        *out_bytes = float_bytes;
+    } else if ((f >= VQC_FAMILY_QUANTIZE && f <= VQC_FAMILY_QUANTIZE_ERROR_COLS) ||
+               f == VQC_FAMILY_FROM_F32) {
         *out_bytes = code_bytes;
     } else if ((f >= VQC_FAMILY_DEQUANTIZE && f <= VQC_FAMILY_DEQUANTIZE_COLS) ||
                f == VQC_FAMILY_TO_F32) {
@@ -110,6 +112,9 @@ static void call_stats(const vqc_kernels *k, size_t index, const vqc_kernel_args
     case VQC_INDEX_f32_quantize_sse_cols:
         k->f32_quantize_sse_cols(x, a->rows, a->cols, a->in_stride, a->scale, a->inv_scale,
                                  a->zero_point, a->lo, a->hi, a->sse);
+        break;
+    case VQC_INDEX_f32_transpose:
+        k->f32_transpose(x, a->rows, a->cols, a->in_stride, a->out, a->out_stride);
         break;
     case VQC_INDEX_probe_fma:
         r->value = k->probe_fma(a->iterations);

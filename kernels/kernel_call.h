@@ -8,6 +8,7 @@
 /* Kernels of one family have the same meaning and parameters, up to the type given by the kind. */
 typedef enum vqc_kernel_family {
     VQC_FAMILY_STATS,
+    VQC_FAMILY_TRANSPOSE, /* kernels/kernel_list_move.h */
     VQC_FAMILY_MINMAX,
     VQC_FAMILY_MINMAX_ROWS,
     VQC_FAMILY_MINMAX_COLS,

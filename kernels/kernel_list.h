@@ -11,6 +11,7 @@
 #include "kernels/kernel_list_gemm.h"
 #include "kernels/kernel_list_int.h"
 #include "kernels/kernel_list_math.h"
+#include "kernels/kernel_list_move.h"
 #include "kernels/kernel_list_observe.h"
 #include "kernels/kernel_list_qdq.h"
 
@@ -107,6 +108,7 @@
     VQC_KERNEL_LIST_INT(X)                                                                         \
     VQC_KERNEL_LIST_MATH(X)                                                                        \
     VQC_KERNEL_LIST_OBSERVE(X)                                                                     \
+    VQC_KERNEL_LIST_MOVE(X)                                                                        \
     VQC_KERNEL_LIST_QDQ(X)                                                                         \
     VQC_KERNEL_LIST_PROBE(X)
 

@@ -303,7 +303,8 @@ static vqc_status run_view(vqc_exec_call *call)
     vqc_status status = detail->view(call, &view);
 
     if (status == VQC_OK) {
-        vqc_view_copy(&view, call->outputs[0]->elements, call->outputs[0]->data);
+        vqc_view_copy_threads(&view, call->outputs[0]->elements, call->outputs[0]->data,
+                              call->threads);
     }
     return status;
 }
@@ -548,7 +549,7 @@ static vqc_status run_depth_to_space(vqc_exec_call *call)
                      {(ptrdiff_t)(b * b * c) * plane, crd ? plane * (ptrdiff_t)(b * b) : plane,
                       (ptrdiff_t)w, small * (ptrdiff_t)b, 1, small}};
 
-    vqc_view_copy(&view, call->outputs[0]->elements, call->outputs[0]->data);
+    vqc_view_copy_threads(&view, call->outputs[0]->elements, call->outputs[0]->data, call->threads);
     return VQC_OK;
 }
 
@@ -602,7 +603,7 @@ static vqc_status run_space_to_depth(vqc_exec_call *call)
         view.strides[2] = (ptrdiff_t)w;
         view.strides[3] = 1;
     }
-    vqc_view_copy(&view, call->outputs[0]->elements, call->outputs[0]->data);
+    vqc_view_copy_threads(&view, call->outputs[0]->elements, call->outputs[0]->data, call->threads);
     return VQC_OK;
 }
 

@@ -138,17 +138,7 @@ const void *vqc_reader_next(vqc_reader *reader, size_t n, void *scratch)
 
 void vqc_view_copy(const vqc_view *view, size_t elements, void *target)
 {
-    vqc_reader reader;
-
-    if (elements == 0) {
-        return;
-    }
-    vqc_reader_start(&reader, view);
-    if (reader.dense) {
-        memcpy(target, view->data, elements * view->width);
-    } else {
-        vqc_reader_next(&reader, elements, target);
-    }
+    vqc_view_copy_threads(view, elements, target, 1);
 }
 
 bool vqc_broadcast_dims(int64_t *dims, size_t *rank, const int64_t *other, size_t other_rank)

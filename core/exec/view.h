@@ -42,6 +42,9 @@ const void *vqc_reader_next(vqc_reader *reader, size_t n, void *scratch);
 /* Copies the whole view of `elements` elements to target [elements * width]. */
 void vqc_view_copy(const vqc_view *view, size_t elements, void *target);
 
+/* The same with up to `threads` threads when it is large. */
+void vqc_view_copy_threads(const vqc_view *view, size_t elements, void *target, int threads);
+
 /* NumPy's common shape of two shapes; false when they do not broadcast or the rank is too large.
  * dims [*rank] is read and written. */
 bool vqc_broadcast_dims(int64_t *dims, size_t *rank, const int64_t *other, size_t other_rank);

@@ -37,4 +37,7 @@ bool test_breaks(const char *kernel);
 void test_int_kernel(size_t index, const test_isa *isas, size_t isa_count);
 void test_int_closed_forms(void);
 
+/* All checks of one kernel that moves data (move_cases.c). */
+void test_move_kernel(size_t index, const test_isa *isas, size_t isa_count);
+
 #endif
