@@ -1,0 +1,236 @@
+#include "core/exec/conv_f32.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/exec/conv_taps.h"
+#include "core/exec/gemm.h"
+#include "core/exec/gemm_operand.h"
+#include "core/memory.h"
+#include "kernels/kernels.h"
+
+enum { COLS = VQC_GEMM_COLS };
+
+struct vqc_conv_weights {
+    float *values; /* one packed left matrix [m, c * taps] per group, or plain for vqc_conv_taps */
+    vqc_gemm_left form;
+    size_t group_floats;
+};
+
+vqc_conv_weights *vqc_conv_weights_create(const vqc_conv *conv, const unsigned char *w)
+{
+    vqc_conv_weights *weights = calloc(1, sizeof *weights);
+    const size_t k = conv->c * conv->taps;
+    const size_t plain = conv->m * k;
+    size_t group_bytes, all_bytes;
+    float *copy = NULL;
+
+    if (weights == NULL) {
+        return NULL;
+    }
+    if (!vqc_gemm_left_bytes(conv->m, k, &group_bytes) ||
+        !vqc_size_mul(group_bytes, conv->group, &all_bytes)) {
+        goto failed;
+    }
+    if (vqc_conv_taps_fit(conv)) {
+        group_bytes = plain * sizeof *copy;
+        all_bytes = group_bytes * conv->group;
+    }
+    weights->group_floats = group_bytes / sizeof *copy;
+    weights->form = vqc_gemm_left_packed(conv->m, k);
+    weights->values = vqc_operand_memory(all_bytes);
+    copy = vqc_operand_memory(plain * sizeof *copy);
+    if (weights->values == NULL || copy == NULL) {
+        goto failed;
+    }
+    for (size_t g = 0; g < conv->group && plain > 0; g++) {
+        memcpy(copy, w + g * plain * sizeof *copy, plain * sizeof *copy);
+        if (vqc_conv_taps_fit(conv)) {
+            memcpy(weights->values + g * plain, copy, plain * sizeof *copy);
+        } else {
+            vqc_gemm_pack_left(copy, conv->m, k, k, 1, weights->values + g * weights->group_floats);
+        }
+    }
+    free(copy);
+    return weights;
+failed:
+    free(copy);
+    vqc_conv_weights_destroy(weights);
+    return NULL;
+}
+
+void vqc_conv_weights_destroy(vqc_conv_weights *weights)
+{
+    if (weights != NULL) {
+        free(weights->values);
+        free(weights);
+    }
+}
+
+/* ---- im2col, 16 output positions at a time ---- */
+
+/* Positions next to each other in one output row. */
+typedef struct segment {
+    size_t column; /* in the panel */
+    size_t length;
+    int64_t d, h, w; /* input position of the first kernel element, may lie in the padding */
+} segment;
+
+static size_t find_segments(const vqc_conv *conv, size_t at, size_t n, segment segments[COLS])
+{
+    size_t count = 0;
+
+    for (size_t column = 0; column < n;) {
+        const size_t ow = at % conv->out[2];
+        const size_t oh = at / conv->out[2] % conv->out[1];
+        const size_t od = at / conv->out[2] / conv->out[1];
+        const size_t row = conv->out[2] - ow;
+        const size_t length = row < n - column ? row : n - column;
+
+        segments[count++] = (segment){.column = column,
+                                      .length = length,
+                                      .d = (int64_t)(od * conv->stride[0]) - conv->pad[0],
+                                      .h = (int64_t)(oh * conv->stride[1]) - conv->pad[1],
+                                      .w = (int64_t)(ow * conv->stride[2]) - conv->pad[2]};
+        column += length;
+        at += length;
+    }
+    return count;
+}
+
+/* out[i] = row[w + i * stride], 0 outside of [0, width). */
+static void copy_segment(const float *row, int64_t w, int64_t stride, int64_t width, size_t length,
+                         float *out)
+{
+    const int64_t last = w + (int64_t)(length - 1) * stride;
+
+    if (row == NULL || w >= width || last < 0) {
+        memset(out, 0, length * sizeof *out);
+    } else if (w >= 0 && last < width) {
+        if (stride == 1 && length == COLS) {
+            memcpy(out, row + w, COLS * sizeof *out);
+        } else {
+            for (size_t i = 0; i < length; i++) {
+                out[i] = row[w + (int64_t)i * stride];
+            }
+        }
+    } else {
+        for (size_t i = 0; i < length; i++, w += stride) {
+            out[i] = w >= 0 && w < width ? row[w] : 0.0f;
+        }
+    }
+}
+
+/* Steps [k0, k0 + k) of 16 columns. */
+static void fill_panel(const vqc_conv *conv, const float *x, size_t k0, size_t k,
+                       const segment *segments, size_t count, float *panel)
+{
+    const int64_t *pad = conv->pad;
+    size_t tap = k0 % conv->taps;
+    size_t kw = tap % conv->kernel[2];
+    const float *channel = x + k0 / conv->taps * conv->in_size;
+    const float *rows[COLS];
+    bool fresh = true; /* rows are to be found */
+
+    (void)pad;
+    for (size_t p = 0; p < k; p++, panel += COLS) {
+        const int64_t dw = (int64_t)(kw * conv->dilation[2]);
+
+        for (size_t s = 0; fresh && s < count; s++) {
+            const size_t kh = tap / conv->kernel[2] % conv->kernel[1];
+            const size_t kd = tap / conv->kernel[2] / conv->kernel[1];
+            const int64_t d = segments[s].d + (int64_t)(kd * conv->dilation[0]);
+            const int64_t h = segments[s].h + (int64_t)(kh * conv->dilation[1]);
+            const bool inside =
+                d >= 0 && d < (int64_t)conv->in[0] && h >= 0 && h < (int64_t)conv->in[1];
+
+            rows[s] = inside ? channel + ((size_t)d * conv->in[1] + (size_t)h) * conv->in[2] : NULL;
+        }
+        for (size_t s = 0; s < count; s++) {
+            copy_segment(rows[s], segments[s].w + dw, (int64_t)conv->stride[2],
+                         (int64_t)conv->in[2], segments[s].length, panel + segments[s].column);
+        }
+        fresh = ++kw == conv->kernel[2];
+        kw = fresh ? 0 : kw;
+        if (++tap == conv->taps) {
+            tap = 0;
+            channel += conv->in_size;
+        }
+    }
+}
+
+/* vqc_gemm_fill_fn over x of one image and group. */
+static void fill_im2col(const void *context, const float *x, size_t k0, size_t k, size_t n0,
+                        size_t n, float *panels)
+{
+    const vqc_conv *conv = context;
+
+    for (size_t j = 0; j < n; j += COLS, panels += k * COLS) {
+        const size_t width = n - j < COLS ? n - j : COLS;
+        segment segments[COLS];
+        const size_t count = find_segments(conv, n0 + j, width, segments);
+
+        if (width < COLS) {
+            memset(panels, 0, k * COLS * sizeof *panels);
+        }
+        fill_panel(conv, x, k0, k, segments, count, panels);
+    }
+}
+
+/* Whether output position i reads input position i only. */
+static bool is_pointwise(const vqc_conv *conv)
+{
+    for (size_t i = 0; i < VQC_CONV_AXES; i++) {
+        if (conv->kernel[i] != 1 || conv->stride[i] != 1 || conv->pad[i] != 0 ||
+            conv->in[i] != conv->out[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+vqc_status vqc_conv_f32(vqc_exec_call *call, const vqc_conv *conv, const vqc_conv_weights *weights,
+                        const float *x, const float *bias, float *y)
+{
+    const size_t count = conv->n * conv->group;
+    const float *residual = call->epilogue.residual;
+    vqc_gemm g = {.m = conv->m,
+                  .n = conv->out_size,
+                  .k = conv->c * conv->taps,
+                  .c_stride = conv->out_size,
+                  .left = weights->form,
+                  .epilogue = call->epilogue,
+                  .threads = call->threads,
+                  .item_count = count};
+    vqc_gemm_item *items;
+    void *scratch;
+
+    if (vqc_conv_taps_fit(conv)) {
+        return vqc_conv_taps(call, conv, weights->values, x, bias, y);
+    }
+    items = vqc_exec_scratch(call, count * sizeof *items);
+    if (items == NULL) {
+        return vqc_operand_failed(call);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const size_t to = i * conv->m * conv->out_size;
+
+        items[i] =
+            (vqc_gemm_item){.a = weights->values + i % conv->group * weights->group_floats,
+                            .b = x + i * conv->c * conv->in_size,
+                            .c = y + to,
+                            .row_bias = bias != NULL ? bias + i % conv->group * conv->m : NULL,
+                            .residual = residual != NULL ? residual + to : NULL};
+    }
+    g.items = items;
+    g.right =
+        is_pointwise(conv)
+            ? vqc_gemm_right_rows(conv->in_size)
+            : (vqc_gemm_right){.form = VQC_GEMM_RIGHT_FILL, .fill = fill_im2col, .context = conv};
+    scratch = vqc_exec_scratch(call, vqc_gemm_scratch_bytes(&g));
+    if (scratch == NULL) {
+        return vqc_operand_failed(call);
+    }
+    vqc_gemm_run(&g, scratch);
+    return VQC_OK;
+}
