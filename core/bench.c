@@ -117,6 +117,37 @@ static vqc_kernel_args taps_arguments(const buffers *b, bool in_cache)
                              .out = b->out};
 }
 
+/* Blocks of the float32 products, one as the executor cuts them, and a 3 x 3 depthwise map; or
+ * matrices and maps beyond the caches. */
+static void float_product(const buffers *b, bool in_cache, vqc_gemm_block *g, vqc_taps_row *t)
+{
+    static size_t offsets[9];
+    const size_t m = in_cache ? 120 : 960, n = in_cache ? 256 : 1024, k = in_cache ? 256 : 1024;
+    const size_t width = in_cache ? 114 : 1026;
+    for (size_t i = 0; i < 9; i++)
+        offsets[i] = i / 3 * width + i % 3;
+    /* Rows per panel that suit the tiles of every ISA. */
+    *g = (vqc_gemm_block){.m = m,
+                          .n = n,
+                          .k = k,
+                          .a = (const void *)b->in2,
+                          .mr = 6,
+                          .a_row = 1,
+                          .a_step = 6,
+                          .a_panel = 6 * k,
+                          .b = (const void *)b->in,
+                          .b_step = VQC_GEMM_COLS,
+                          .b_panel = VQC_GEMM_COLS * k,
+                          .c = (void *)b->out,
+                          .c_stride = n};
+    *t = (vqc_taps_row){.x = (const void *)b->in,
+                        .offset = offsets,
+                        .weight = (const void *)b->in2,
+                        .taps = 9,
+                        .out = (void *)b->out,
+                        .n = (width - 2) * width - 2};
+}
+
 /* Codes of every type are 8-bit wide; the shape does not depend on it. */
 static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
 {
@@ -127,7 +158,7 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
                        f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
                        f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
                        f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
-                       f == VQC_FAMILY_DIVIDE_COLS ||
+                       f == VQC_FAMILY_DIVIDE_COLS || f == VQC_FAMILY_GEMM_PACK ||
                        (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
                         f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
@@ -151,7 +182,9 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
             f == VQC_FAMILY_INT_SCALE_COLS ? (const void *)b->scale : (const void *)b->zero_point,
         .lo = is_unsigned ? 0 : -128,
         .hi = is_unsigned ? 255 : 127,
-        .width = pack ? VQC_INT_COLS : WIDTH,
+        .width = pack                        ? VQC_INT_COLS
+                 : f == VQC_FAMILY_GEMM_PACK ? (int)VQC_GEMM_COLS
+                                             : WIDTH,
         .inv_bin_width = (float)HALF_BINS,
         .half_bins = HALF_BINS,
         .counts = b->counts,
@@ -239,10 +272,18 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
     const vqc_kernel_args product = info->family == VQC_FAMILY_INT_TAPS
                                         ? taps_arguments(b, in_cache)
                                         : gemm_arguments(b, in_cache);
-    const size_t elements = !gemm ? elements_for(info, in_cache)
-                                  : product.rows * product.cols * product.depth *
-                                        (info->family == VQC_FAMILY_INT_GEMM ? 2 : 1);
-    const vqc_kernel_args a = gemm ? product : arguments(b, info, elements);
+    vqc_gemm_block block;
+    vqc_taps_row taps;
+    float_product(b, in_cache, &block, &taps);
+    const bool float_gemm = info->family == VQC_FAMILY_GEMM, tap = info->family == VQC_FAMILY_TAPS;
+    const size_t elements = float_gemm ? block.m * block.n * block.k
+                            : tap      ? taps.n * taps.taps
+                            : !gemm    ? elements_for(info, in_cache)
+                                       : product.rows * product.cols * product.depth *
+                                          (info->family == VQC_FAMILY_INT_GEMM ? 2 : 1);
+    vqc_kernel_args a = gemm ? product : arguments(b, info, elements);
+    a.gemm = &block;
+    a.taps = &taps;
     size_t in, out;
     const size_t bytes = bytes_per_call(info, elements, &in, &out);
     double best[VQC_ISA_COUNT], best_copy = time_memcpy(b, bytes / 2, 1);
@@ -266,8 +307,8 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
                               .working_bytes = bytes,
                               .ns_per_element = best[isa] / (double)elements,
                               .speed_over_c = best[VQC_ISA_C] / best[isa]};
-        const double flops = compute ? VQC_PROBE_FMA_FLOPS
-                             : gemm  ? 2.0 /* a multiply-add of integers */
+        const double flops = compute                     ? VQC_PROBE_FMA_FLOPS
+                             : gemm || float_gemm || tap ? 2.0 /* a multiply-add */
                              : info->family >= VQC_FAMILY_SSE && info->family <= VQC_FAMILY_SSE_COLS
                                  ? SSE_FLOPS
                                  : 0.0;
@@ -317,7 +358,8 @@ vqc_status vqc_bench_run(const vqc_bench_options *options, vqc_error *error)
         if (wanted[isa])
             peaks[isa] = peak_gflops(vqc_kernels_table((vqc_isa)isa));
     for (size_t i = 0; i < VQC_KERNEL_COUNT; i++) {
-        if (!vqc_glob_test(glob, vqc_kernel_infos[i].name))
+        if (!vqc_glob_test(glob, vqc_kernel_infos[i].name) ||
+            vqc_kernel_infos[i].family == VQC_FAMILY_GEMM_ROWS) /* a constant, nothing to time */
             continue;
         fill(&b, &vqc_kernel_infos[i]);
         bench_kernel(options, &b, i, true, wanted, peaks);

@@ -58,8 +58,11 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
     } else if (f == VQC_FAMILY_INT_DIVIDE || f == VQC_FAMILY_INT_REQUANTIZE_ROWS ||
                f == VQC_FAMILY_INT_REQUANTIZE_COLS || f == VQC_FAMILY_INT_SCALE_COLS) {
         *out_bytes = code_bytes;
-    } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM || f == VQC_FAMILY_INT_TAPS) {
+    } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM || f == VQC_FAMILY_INT_TAPS ||
+               (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_TAPS)) {
         *in_bytes = 0;
+    } else if (f == VQC_FAMILY_GEMM_PACK) {
+        *out_bytes = float_bytes;
     }
 }
 
@@ -273,6 +276,19 @@ static void call_int(const vqc_kernels *k, size_t index, const vqc_kernel_args *
     }
 }
 
+static void call_gemm(const vqc_kernels *k, vqc_kernel_family family, const vqc_kernel_args *a,
+                      vqc_kernel_results *r)
+{
+    if (family == VQC_FAMILY_GEMM)
+        k->f32_gemm(a->gemm);
+    else if (family == VQC_FAMILY_TAPS)
+        k->f32_taps(a->taps);
+    else if (family == VQC_FAMILY_GEMM_PACK)
+        k->f32_gemm_pack(a->in, a->rows, a->cols, a->in_stride, (size_t)a->width, a->out);
+    else
+        r->count = k->f32_gemm_rows();
+}
+
 void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_args *a,
                      vqc_kernel_results *r)
 {
@@ -285,6 +301,8 @@ void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_ar
         call_pack(table, index, a);
     else if (family >= VQC_FAMILY_INT_PACK_ROWS && family <= VQC_FAMILY_INT_GEMM)
         call_int(table, index, a);
+    else if (family >= VQC_FAMILY_GEMM_ROWS && family <= VQC_FAMILY_GEMM_PACK)
+        call_gemm(table, family, a, r);
     else
         call_convert(table, index, a);
 }

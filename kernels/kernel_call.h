@@ -47,7 +47,11 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_INT_DIVIDE,
     VQC_FAMILY_INT_SCALE_COLS,
     VQC_FAMILY_INT_TAPS,
-    VQC_FAMILY_INT_GEMM, /* ... to here */
+    VQC_FAMILY_INT_GEMM,  /* ... to here */
+    VQC_FAMILY_GEMM_ROWS, /* kernels/gemm_types.h, from here ... */
+    VQC_FAMILY_GEMM,
+    VQC_FAMILY_TAPS,
+    VQC_FAMILY_GEMM_PACK, /* ... to here */
     VQC_FAMILY_PROBE_FMA
 } vqc_kernel_family;
 
@@ -96,13 +100,15 @@ typedef struct vqc_kernel_args {
     int shift, width;
     float inv_bin_width;
     uint32_t half_bins;
-    uint64_t *counts;       /* [2 * half_bins] */
-    float *min, *max;       /* [rows] or [cols] */
-    double *sse;            /* [rows] or [cols] */
-    size_t iterations;      /* of the probe */
-    const void *bias;       /* [rows] or [cols] int32 or float; may be NULL */
-    const int32_t *offsets; /* [depth] */
-    size_t depth;           /* of a product, in pairs */
+    uint64_t *counts;           /* [2 * half_bins] */
+    float *min, *max;           /* [rows] or [cols] */
+    double *sse;                /* [rows] or [cols] */
+    size_t iterations;          /* of the probe */
+    const void *bias;           /* [rows] or [cols] int32 or float; may be NULL */
+    const int32_t *offsets;     /* [depth] */
+    size_t depth;               /* of a product, in pairs */
+    const vqc_gemm_block *gemm; /* f32_gemm and f32_taps: everything */
+    const vqc_taps_row *taps;
     size_t in2_stride;
     bool accumulate;
 } vqc_kernel_args;

@@ -13,16 +13,17 @@ $(B)/test_kernels: $(KERNEL_TEST_OBJ) $(KERNEL_SRC:%.c=$(B)/obj/%.o)
 kernels-test: $(B)/test_kernels ## kernels on this CPU against the C reference
 	$(B)/test_kernels
 
-# AVX-512 on emulated intrinsics, for CPUs without it: only kernels_avx512.c and the test program differ.
-SIMDE_KERNEL_SRC := $(filter-out kernels/kernels_avx512.c,$(KERNEL_SRC))
-$(SIMDE_DIR)/kernels_avx512.o: kernels/kernels_avx512.c $(wildcard kernels/*.h)
+# AVX-512 on emulated intrinsics, for CPUs without it: only *_avx512.c and the test program differ.
+SIMDE_KERNEL_SRC := $(filter-out %_avx512.c,$(KERNEL_SRC))
+SIMDE_OBJ := $(patsubst kernels/%.c,$(SIMDE_DIR)/%.o,$(wildcard kernels/*_avx512.c))
+$(SIMDE_DIR)/%_avx512.o: kernels/%_avx512.c $(wildcard kernels/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(KERNEL_TEST_FLAGS) -mavx2 -mfma -mf16c -mbmi2 -DVQC_KERNELS_SIMDE -c $< -o $@
 $(SIMDE_DIR)/test_kernels.o: tests/kernels/test_kernels.c tests/kernels/test_kernels.h \
 		$(wildcard kernels/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(KERNEL_TEST_FLAGS) -DVQC_TEST_SIMDE -c $< -o $@
-$(B)/test_kernels_simde: $(SIMDE_DIR)/test_kernels.o $(SIMDE_DIR)/kernels_avx512.o \
+$(B)/test_kernels_simde: $(SIMDE_DIR)/test_kernels.o $(SIMDE_OBJ) \
 		$(filter-out %/test_kernels.o,$(KERNEL_TEST_OBJ)) $(SIMDE_KERNEL_SRC:%.c=$(B)/obj/%.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(SAN) -o $@ $^ -lm
 kernels-test-simde: ## AVX-512 kernels on emulated instructions

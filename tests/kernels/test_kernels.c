@@ -525,6 +525,10 @@ static void test_kernel(size_t index, const test_isa *isas, size_t isa_count)
         test_move_kernel(index, isas, isa_count);
         return;
     }
+    if (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_GEMM_PACK) {
+        test_gemm_kernel(index, isas, isa_count);
+        return;
+    }
     for (size_t cols = 0; cols <= 67; cols++)
         for (size_t repeat = 0; repeat < 12; repeat++)
             test_one(index, isas, isa_count,

@@ -40,4 +40,8 @@ void test_int_closed_forms(void);
 /* All checks of one kernel that moves data (move_cases.c). */
 void test_move_kernel(size_t index, const test_isa *isas, size_t isa_count);
 
+/* All checks of one float32 product kernel, families VQC_FAMILY_GEMM_... and _TAPS
+ * (gemm_cases.c). */
+void test_gemm_kernel(size_t index, const test_isa *isas, size_t isa_count);
+
 #endif

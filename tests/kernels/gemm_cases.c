@@ -1,0 +1,240 @@
+/* float32 product kernels (kernels/gemm_types.h) on every available ISA against the C reference,
+ * with every array against a guard page. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/kernels/test_kernels.h"
+
+enum { CAPACITY = 4 << 20, CANARY = 0x5A, CANARY_BYTES = 64 };
+enum region_name { LEFT, RIGHT, ROW_BIAS, COL_BIAS, RESIDUAL, WANT, GOT, REGIONS };
+static uint8_t *regions[REGIONS]; /* first accessible byte; inaccessible from CAPACITY on */
+
+/* An array of floats that ends at the guard page, or `shift` floats before it. */
+static float *array(enum region_name name, size_t count, size_t shift)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (regions[name] == NULL) {
+        uint8_t *map =
+            mmap(NULL, CAPACITY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (map == MAP_FAILED || mprotect(map + CAPACITY, page, PROT_NONE) != 0)
+            exit(1);
+        regions[name] = map;
+    }
+    uint8_t *data = regions[name] + CAPACITY - (count + shift) * sizeof(float);
+    memset(data - CANARY_BYTES, CANARY, CANARY_BYTES);
+    memset(data + count * sizeof(float), CANARY, shift * sizeof(float));
+    return (float *)(void *)data;
+}
+
+static bool intact(const float *data, size_t count, size_t shift)
+{
+    const uint8_t *bytes = (const uint8_t *)data;
+    for (size_t i = 1; i <= CANARY_BYTES; i++)
+        if (bytes[-(ptrdiff_t)i] != CANARY)
+            return false;
+    for (size_t i = 0; i < shift * sizeof(float); i++)
+        if (bytes[count * sizeof(float) + i] != CANARY)
+            return false;
+    return true;
+}
+
+static size_t below(size_t n)
+{
+    return (size_t)(test_random() >> 8) % n;
+}
+
+/* Numbers of very different size, so that the order of the additions shows; wild: also infinities,
+ * NaN and denormals. */
+static void fill(float *x, size_t n, bool wild)
+{
+    static const float specials[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 0x1p-149f, 3e38f};
+    for (size_t i = 0; i < n; i++) {
+        x[i] = ldexpf((float)(test_uniform() * 2.0 - 1.0), (int)below(24) - 12);
+        if (wild && below(12) == 0)
+            x[i] = specials[below(sizeof specials / sizeof *specials)];
+    }
+}
+
+static bool same(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i])))
+            return false;
+    return true;
+}
+
+static void test_gemm(const test_isa *isa, size_t m, size_t n, size_t k)
+{
+    static const size_t heights[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 13};
+    const size_t mr = heights[below(sizeof heights / sizeof *heights)];
+    const size_t form = below(3), shift = below(4), stride = n + below(3), pad = below(5);
+    const size_t panels = (n + VQC_GEMM_COLS - 1) / VQC_GEMM_COLS, cols = panels * VQC_GEMM_COLS;
+    const bool wild = below(4) == 0, rows_of_b = below(2) == 0;
+    vqc_gemm_block g = {.m = m, .n = n, .k = k, .mr = mr, .c_stride = stride};
+    size_t a_count;
+    if (form == 0) { /* packed */
+        g.a_row = 1, g.a_step = mr, g.a_panel = mr * k;
+        a_count = (m + mr - 1) / mr * mr * k;
+    } else if (form == 1) { /* row-major */
+        g.a_row = k + pad, g.a_step = 1, g.a_panel = mr * g.a_row;
+        a_count = m > 0 && k > 0 ? (m - 1) * g.a_row + k : 0;
+    } else { /* transposed */
+        g.a_row = 1, g.a_step = m + pad, g.a_panel = mr;
+        a_count = m > 0 && k > 0 ? (k - 1) * g.a_step + m : 0;
+    }
+    g.b_step = rows_of_b ? cols + pad : VQC_GEMM_COLS;
+    g.b_panel = rows_of_b ? VQC_GEMM_COLS : VQC_GEMM_COLS * k;
+    const size_t b_count = k == 0 ? 0 : rows_of_b ? (k - 1) * g.b_step + cols : cols * k;
+    const size_t c_count = m > 0 && n > 0 ? (m - 1) * stride + n : 0;
+    float *a = array(LEFT, a_count, shift), *b = array(RIGHT, b_count, shift);
+    float *row_bias = array(ROW_BIAS, m, shift), *col_bias = array(COL_BIAS, n, shift);
+    float *residual = array(RESIDUAL, c_count, shift);
+    fill(a, a_count, wild);
+    fill(b, b_count, wild);
+    fill(row_bias, m, wild);
+    fill(col_bias, n, wild);
+    fill(residual, c_count, wild);
+    g.a = a;
+    g.b = b;
+    g.accumulate = below(3) == 0;
+    g.row_bias = below(2) == 0 ? row_bias : NULL;
+    g.col_bias = below(2) == 0 ? col_bias : NULL;
+    g.residual = below(3) == 0 ? residual : NULL;
+    g.clamp = below(2) == 0;
+    g.lo = below(2) == 0 ? 0.0f : -2.0f;
+    g.hi = below(2) == 0 ? INFINITY : 6.0f;
+    float *want = array(WANT, c_count, shift);
+    fill(want, c_count, false);
+    float *got = array(GOT, c_count, shift);
+    memcpy(got, want, c_count * sizeof *got);
+    g.c = want;
+    vqc_kernels__c.f32_gemm(&g);
+    g.c = got;
+    isa->table->f32_gemm(&g);
+    if (test_breaks("f32_gemm") && c_count > 0)
+        got[c_count / 2] += 1.0f;
+    test_check(same(want, got, c_count) && intact(got, c_count, shift),
+               "f32_gemm %s: m %zu n %zu k %zu mr %zu form %zu%s: differs from C or writes outside",
+               isa->name, m, n, k, mr, form, rows_of_b ? " B in rows" : "");
+}
+
+static void test_taps(const test_isa *isa, size_t n, size_t taps)
+{
+    enum { TAPS = 64, REACH = 300 };
+    size_t offsets[TAPS], reach = 0;
+    const size_t shift = below(4);
+    const bool wild = below(4) == 0;
+    for (size_t t = 0; t < taps; t++) {
+        offsets[t] = below(REACH);
+        reach = offsets[t] > reach ? offsets[t] : reach;
+    }
+    const size_t x_count = n > 0 && taps > 0 ? n + reach : 0;
+    float *x = array(LEFT, x_count, shift), *w = array(RIGHT, taps, shift);
+    float *want = array(WANT, n, shift), *got = array(GOT, n, shift);
+    fill(x, x_count, wild);
+    fill(w, taps, wild);
+    vqc_taps_row r = {.x = x,
+                      .offset = offsets,
+                      .weight = w,
+                      .taps = taps,
+                      .bias = (float)test_uniform(),
+                      .clamp = below(2) == 0,
+                      .lo = 0.0f,
+                      .hi = 6.0f,
+                      .out = want,
+                      .n = n};
+    vqc_kernels__c.f32_taps(&r);
+    r.out = got;
+    isa->table->f32_taps(&r);
+    if (test_breaks("f32_taps") && n > 0)
+        got[n / 2] += 1.0f;
+    test_check(same(want, got, n) && intact(got, n, shift),
+               "f32_taps %s: n %zu taps %zu: differs from C or writes outside", isa->name, n, taps);
+}
+
+static void test_pack(const test_isa *isa, size_t rows, size_t cols)
+{
+    static const size_t widths[] = {1, 4, 5, 6, 12, 16};
+    const size_t width = widths[below(sizeof widths / sizeof *widths)];
+    const size_t stride = cols + below(4), shift = below(4);
+    const size_t x_count = rows > 0 && cols > 0 ? (rows - 1) * stride + cols : 0;
+    const size_t count = (cols + width - 1) / width * width * rows;
+    float *x = array(LEFT, x_count, shift);
+    float *want = array(WANT, count, shift), *got = array(GOT, count, shift);
+    fill(x, x_count, true);
+    vqc_kernels__c.f32_gemm_pack(x, rows, cols, stride, width, want);
+    isa->table->f32_gemm_pack(x, rows, cols, stride, width, got);
+    if (test_breaks("f32_gemm_pack") && count > 0)
+        got[count / 2] += 1.0f;
+    test_check(same(want, got, count) && intact(got, count, shift),
+               "f32_gemm_pack %s: rows %zu cols %zu width %zu: differs from C or writes outside",
+               isa->name, rows, cols, width);
+}
+
+/* What an ISA likes most is within what buffers are made for. */
+static void test_rows(const test_isa *isa)
+{
+    size_t rows = isa->table->f32_gemm_rows();
+    if (test_breaks("f32_gemm_rows"))
+        rows = 0;
+    test_check(rows >= 4 && rows <= VQC_GEMM_MAX_ROWS, "f32_gemm_rows %s: %zu", isa->name, rows);
+}
+
+/* The reference against exact small products. */
+static void test_closed_form(void)
+{
+    const float a[6] = {1, 2, 3, 4, 5, 6}; /* [2, 3] */
+    float b[3 * VQC_GEMM_COLS] = {0}, c[4] = {100, 100, 100, 100};
+    b[0] = 1, b[1] = 2, b[16] = 3, b[17] = 4, b[32] = 5, b[33] = 6; /* [3, 2] */
+    vqc_gemm_block g = {.m = 2,
+                        .n = 2,
+                        .k = 3,
+                        .a = a,
+                        .mr = 2,
+                        .a_row = 3,
+                        .a_step = 1,
+                        .a_panel = 6,
+                        .b = b,
+                        .b_step = 16,
+                        .b_panel = 48,
+                        .c = c,
+                        .c_stride = 2,
+                        .row_bias = (const float[]){0.5f, -60.0f},
+                        .clamp = true,
+                        .hi = 28.0f};
+    vqc_kernels__c.f32_gemm(&g);
+    test_check(c[0] == 22.5f && c[1] == 28.0f && c[2] == 0.0f && c[3] == 4.0f,
+               "f32_gemm c: got %g %g %g %g", (double)c[0], (double)c[1], (double)c[2],
+               (double)c[3]);
+}
+
+void test_gemm_kernel(size_t index, const test_isa *isas, size_t isa_count)
+{
+    static const size_t layers[][3] = {{32, 196, 27}, {96, 49, 160}, {160, 49, 96}, {1, 1000, 128},
+                                       {64, 10, 400}, {10, 1, 84},   {3, 130, 70},  {128, 128, 64}};
+    const vqc_kernel_family f = vqc_kernel_infos[index].family;
+    if (f == VQC_FAMILY_GEMM)
+        test_closed_form();
+    for (size_t i = 0; i < isa_count; i++) {
+        if (f == VQC_FAMILY_GEMM_ROWS)
+            test_rows(&isas[i]);
+        for (size_t n = 0; n <= 67; n++) {
+            for (size_t repeat = 0; repeat < 12; repeat++) {
+                if (f == VQC_FAMILY_GEMM)
+                    test_gemm(&isas[i], below(28), n, below(30));
+                else if (f == VQC_FAMILY_TAPS)
+                    test_taps(&isas[i], n + below(3) * 64, below(30));
+                else if (f == VQC_FAMILY_GEMM_PACK)
+                    test_pack(&isas[i], below(20), n);
+            }
+        }
+        for (size_t l = 0; f == VQC_FAMILY_GEMM && l < sizeof layers / sizeof *layers; l++)
+            for (size_t repeat = 0; repeat < 4; repeat++)
+                test_gemm(&isas[i], layers[l][0], layers[l][1], layers[l][2]);
+        if (f == VQC_FAMILY_TAPS)
+            test_taps(&isas[i], 112 * 114, 9);
+    }
+}
