@@ -38,7 +38,7 @@ typedef struct vqc_exec_call {
     vqc_exec_type types[VQC_EXEC_MAX_OUTPUTS]; /* [output_count], filled by the shape rule */
     vqc_buffer **outputs;                      /* [output_count], made from types before run */
     const void *detail;                        /* from the table row */
-    void *state; /* what the shape rule found out and leaves for run, in scratch memory */
+    void *state;           /* what the shape rule found out and leaves for run, in scratch memory */
     void *prepared;        /* what the row's prepare made of this node; NULL without one */
     vqc_epilogue epilogue; /* VQC_ACT_NONE unless the row says `fuses` */
     int threads; /* threads that run may use; 1 in calibration, where samples are parallel */
@@ -113,7 +113,8 @@ extern const vqc_exec_family
     vqc_exec_ops_legacy; /* operators that ONNX has withdrawn: Upsample, Crop, ImageScaler, ... */
 extern const vqc_exec_family vqc_exec_ops_integer;   /* MatMulInteger, QLinearConv, ... */
 extern const vqc_exec_family vqc_exec_ops_microsoft; /* com.microsoft: QGemm, MatMulNBits, ... */
-extern const vqc_exec_family vqc_exec_ops_control;   /* If, Loop, Scan */
+extern const vqc_exec_family vqc_exec_ops_microsoft_qlinear; /* QLinearAdd, QLinearConcat, ... */
+extern const vqc_exec_family vqc_exec_ops_control;           /* If, Loop, Scan */
 
 /* ---- helpers for shape rules and run functions ---- */
 

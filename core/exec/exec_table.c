@@ -7,15 +7,20 @@
 #include "core/graph.h"
 
 static const vqc_exec_family *const FAMILIES[] = {
-    &vqc_exec_ops_create,    &vqc_exec_ops_elementwise,    &vqc_exec_ops_index,
-    &vqc_exec_ops_quantize,  &vqc_exec_ops_shape,          &vqc_exec_ops_matmul,
-    &vqc_exec_ops_conv,      &vqc_exec_ops_activation,     &vqc_exec_ops_norm,
-    &vqc_exec_ops_reduce,    &vqc_exec_ops_pool,           &vqc_exec_ops_rnn,
-    &vqc_exec_ops_attention, &vqc_exec_ops_image,          &vqc_exec_ops_signal,
-    &vqc_exec_ops_select,    &vqc_exec_ops_linear_algebra, &vqc_exec_ops_loss,
-    &vqc_exec_ops_legacy,    &vqc_exec_ops_integer,        &vqc_exec_ops_microsoft,
-    &vqc_exec_ops_control,   &vqc_exec_ops_detect,         &vqc_exec_ops_scatter,
-    &vqc_exec_ops_pad,       &vqc_exec_ops_pattern,        &vqc_exec_ops_elementwise_unary,
+    &vqc_exec_ops_create,         &vqc_exec_ops_elementwise,
+    &vqc_exec_ops_index,          &vqc_exec_ops_quantize,
+    &vqc_exec_ops_shape,          &vqc_exec_ops_matmul,
+    &vqc_exec_ops_conv,           &vqc_exec_ops_activation,
+    &vqc_exec_ops_norm,           &vqc_exec_ops_reduce,
+    &vqc_exec_ops_pool,           &vqc_exec_ops_rnn,
+    &vqc_exec_ops_attention,      &vqc_exec_ops_image,
+    &vqc_exec_ops_signal,         &vqc_exec_ops_select,
+    &vqc_exec_ops_linear_algebra, &vqc_exec_ops_loss,
+    &vqc_exec_ops_legacy,         &vqc_exec_ops_integer,
+    &vqc_exec_ops_microsoft,      &vqc_exec_ops_microsoft_qlinear,
+    &vqc_exec_ops_control,        &vqc_exec_ops_detect,
+    &vqc_exec_ops_scatter,        &vqc_exec_ops_pad,
+    &vqc_exec_ops_pattern,        &vqc_exec_ops_elementwise_unary,
     &vqc_exec_ops_softmax,
 };
 

@@ -29,11 +29,11 @@ class Case:
     """One node. inputs: arrays, None where absent. rtol, atol: of float outputs, against ONNX Runtime or `expected`.
     off: codes that may differ by one (ONNX Runtime's own approximations), as a share."""
 
-    def __init__(self, op, inputs, label="", domain="", outputs=1, opset=21, rtol=1e-6, atol=1e-6, off=0.0, expected=None,
+    def __init__(self, op, inputs, label="", domain="", outputs=1, model_opset=21, rtol=1e-6, atol=1e-6, off=0.0, expected=None,
                  **attributes):
         self.name = f"{op} {label}".strip()
         self.inputs = inputs
-        self.opset = opset
+        self.opset = model_opset
         self.domain = domain
         self.outputs = [f"y{i}" for i in range(outputs)]
         self.rtol = rtol
@@ -103,14 +103,14 @@ def matmul_cases():
                 label = f"{a_kind.__name__} {b_kind.__name__} {a} {b}"
                 x, w = codes(a_kind, a), small(b_kind, b)
                 if a_kind == np.int8 and b_kind == np.uint8:  # not in ONNX Runtime
-                    yield Case("MatMulInteger", [x, w], label, opset=10,
+                    yield Case("MatMulInteger", [x, w], label, model_opset=10,
                                expected=[np.matmul(x.astype(np.int32), w.astype(np.int32))])
                     continue
-                yield Case("MatMulInteger", [x, w], label, opset=10)
-                yield Case("MatMulInteger", [x, w, a_kind(3), b_kind(5)], label + " zero points", opset=10)
+                yield Case("MatMulInteger", [x, w], label, model_opset=10)
+                yield Case("MatMulInteger", [x, w, a_kind(3), b_kind(5)], label + " zero points", model_opset=10)
                 columns = small(b_kind, b[-1])
                 if len(b) == 2:
-                    yield Case("MatMulInteger", [x, w, a_kind(100), columns], label + " per column", opset=10)
+                    yield Case("MatMulInteger", [x, w, a_kind(100), columns], label + " per column", model_opset=10)
                 for y_kind in (np.uint8, np.int8):
                     if y_kind != a_kind:
                         continue
@@ -123,7 +123,7 @@ def matmul_cases():
                                     f32(0.7) * f32(0.02) / scale, y_kind(-60 if y_kind == np.int8 else 60)],
                                    label + " per column")
     x, w, zeros = u8((5, 9)), u8((9, 4)), u8(5)
-    yield Case("MatMulInteger", [x, w, zeros], "zero point per row", opset=10,
+    yield Case("MatMulInteger", [x, w, zeros], "zero point per row", model_opset=10,
                expected=[(x.astype(np.int32) - zeros[:, None].astype(np.int32)) @ w.astype(np.int32)])
     scales = rng.uniform(0.5, 1.5, 5).astype(np.float32)
     sums = ((x.astype(np.int32) - zeros[:, None]) @ (w.astype(np.int32) - 7)).astype(np.float32)
@@ -131,10 +131,10 @@ def matmul_cases():
     yield Case("QLinearMatMul", [x, scales, zeros, w, f32(0.01), np.uint8(7), f32(2.0), np.uint8(30)], "scale per row",
                expected=[want])
     x, w = np.full((3, 40000), 255, np.uint8), np.full((40000, 2), 255, np.uint8)
-    yield Case("MatMulInteger", [x, w], "overflow", opset=10,
+    yield Case("MatMulInteger", [x, w], "overflow", model_opset=10,
                expected=[np.matmul(x.astype(np.int64), w.astype(np.int64)).astype(np.int32)])
     x, w = u8((4, 0)), u8((0, 3))
-    yield Case("MatMulInteger", [x, w], "no depth", opset=10, expected=[np.zeros((4, 3), np.int32)])
+    yield Case("MatMulInteger", [x, w], "no depth", model_opset=10, expected=[np.zeros((4, 3), np.int32)])
 
 
 CONVS = [((1, 3, 8, 8), (4, 3, 3, 3), {}), ((2, 5, 7, 9), (7, 5, 3, 3), {"pads": [1, 1, 1, 1]}),
@@ -157,16 +157,16 @@ def conv_cases():
                 if x_kind == np.int8 and w_kind == np.uint8:
                     continue  # not in ONNX Runtime
                 if x_kind == np.uint8:
-                    yield Case("ConvInteger", [x, w], label, opset=10, **attributes)
-                    yield Case("ConvInteger", [x, w, x_kind(100), w_kind(3)], label + " zero points", opset=10, **attributes)
+                    yield Case("ConvInteger", [x, w], label, model_opset=10, **attributes)
+                    yield Case("ConvInteger", [x, w, x_kind(100), w_kind(3)], label + " zero points", model_opset=10, **attributes)
                 out = w_shape[0]
                 scale = f32(0.05 * 0.002 * 50 * np.sqrt(np.prod(w_shape[1:])))
                 for bias in (None, rng.integers(-3000, 3000, out).astype(np.int32)):
                     yield Case("QLinearConv", [x, f32(0.05), x_kind(20), w, f32(0.002), w_kind(0), scale, x_kind(50), bias],
-                               label, opset=10, **attributes)
+                               label, model_opset=10, **attributes)
                 weights = rng.uniform(0.001, 0.003, out).astype(np.float32)
                 yield Case("QLinearConv", [x, f32(0.05), x_kind(20), w, weights, np.zeros(out, w_kind), scale, x_kind(50), bias],
-                           label + " per channel", opset=10, **attributes)
+                           label + " per channel", model_opset=10, **attributes)
 
 
 def dynamic_cases():
@@ -176,8 +176,107 @@ def dynamic_cases():
         yield Case("DynamicQuantizeLinear", [x], label, outputs=3, rtol=0, atol=0)
 
 
+def microsoft_matmul_cases():
+    def ms(op, inputs, label="", **more):
+        return Case(op, inputs, label, domain=MS, **more)
+
+    for a_kind in (np.uint8, np.int8):
+        for b_kind in (np.uint8, np.int8):
+            if a_kind == np.int8 and b_kind == np.uint8:
+                continue
+            for a, b in SHAPES:
+                label = f"{a_kind.__name__} {b_kind.__name__} {a} {b}"
+                x, w, bias = codes(a_kind, a), small(b_kind, b), floats((b[-1],))
+                yield ms("MatMulIntegerToFloat", [x, w, f32(0.03), f32(0.02), a_kind(7), b_kind(2), bias], label)
+                if len(b) == 2:
+                    scales = rng.uniform(0.01, 0.03, b[-1]).astype(np.float32)
+                    yield ms("MatMulIntegerToFloat", [x, w, f32(0.03), scales, None, small(b_kind, b[-1])], label + " per column")
+                    yield ms("DynamicQuantizeMatMul", [floats(a), w, scales, small(b_kind, b[-1]), bias], label + " per column",
+                             rtol=1e-5, atol=1e-5)
+                yield ms("DynamicQuantizeMatMul", [floats(a), w, f32(0.02)], label, rtol=1e-5, atol=1e-5)
+            m, k, n = 17, 75, 21
+            for trans_a in (0, 1):
+                for trans_b in (0, 1):
+                    label = f"{a_kind.__name__} {b_kind.__name__} {trans_a} {trans_b}"
+                    x, w = codes(a_kind, (k, m) if trans_a else (m, k)), small(b_kind, (n, k) if trans_b else (k, n))
+                    scales = rng.uniform(0.01, 0.03, n).astype(np.float32)
+                    for bias in (None, rng.integers(-2000, 2000, n).astype(np.int32),
+                                 rng.integers(-2000, 2000, (m, n)).astype(np.int32)):
+                        for y in ([], [f32(0.9), a_kind(50)]):
+                            shape = "none" if bias is None else bias.shape
+                            yield ms("QGemm", [x, f32(0.03), a_kind(7), w, f32(0.02), b_kind(2), bias] + y,
+                                     f"{label} C {shape} {len(y)}", alpha=1.5, transA=trans_a, transB=trans_b)
+                            yield ms("QGemm", [x, f32(0.03), a_kind(7), w, scales, small(b_kind, n), bias] + y,
+                                     f"{label} C {shape} {len(y)} per column", transA=trans_a, transB=trans_b)
+
+
+def qlinear_cases():
+    def ms(op, inputs, label="", **more):
+        return Case(op, inputs, label, domain=MS, **more)
+
+    for kind in (np.uint8, np.int8):
+        name = kind.__name__
+        for a, b in (((300,), (300,)), ((4, 5, 6), (5, 1)), ((3, 1, 700), (2, 700)), ((40,), ()), ((1000,), (1,))):
+            x, y = codes(kind, a), codes(kind, b)
+            # ONNX Runtime multiplies by fixed-point ratios of the scales
+            yield ms("QLinearAdd", [x, f32(0.031), kind(9), y, f32(0.07), kind(100), f32(0.08), kind(50)], f"{name} {a} {b}",
+                     off=0.01)
+            want = np.rint((f32(0.031) * x.astype(np.float32) + f32(0.07) * y.astype(np.float32)) / f32(0.08))
+            info = np.iinfo(kind)
+            yield ms("QLinearAdd", [x, f32(0.031), None, y, f32(0.07), None, f32(0.08)], f"{name} {a} {b} no zero points",
+                     expected=[np.clip(want, info.min, info.max).astype(kind)])
+            yield ms("QLinearMul", [x, f32(0.031), kind(9), y, f32(0.07), kind(100), f32(0.6), kind(50)], f"{name} {a} {b}", off=0.01)
+        every = np.arange(256).astype(np.uint8).view(kind)
+        yield ms("QLinearSigmoid", [every, f32(0.05), kind(12), f32(1 / 256), kind(0)], name, off=0.01)
+        yield ms("QLinearLeakyRelu", [every, f32(0.05), kind(12), f32(0.03), kind(33)], name, alpha=0.1, off=0.01)
+        c, x, y = rng.integers(0, 2, (5, 1, 3)).astype(bool), codes(kind, (4, 1)), codes(kind, (1, 3))
+        yield ms("QLinearWhere", [c, x, f32(0.02), kind(3), y, f32(0.05), kind(0), f32(0.04), kind(8)], name, off=0.01)
+        parts = []
+        for i in range(3):
+            parts += [codes(kind, (2, 3 + i, 4)), f32(0.02 * (i + 1)), kind(3 * i)]
+        yield ms("QLinearConcat", [f32(0.04), kind(3)] + parts, name, axis=1, off=0.01)
+        yield ms("QLinearConcat", [f32(0.04), kind(3)] + parts[3:6] * 2, name + " same", axis=-1, off=0.01)
+        for shape, axis in (((3, 40), -1), ((2, 5, 4), 1)):
+            yield ms("QLinearSoftmax", [codes(kind, shape), f32(0.05), kind(12), f32(1 / 256), kind(0 if kind == np.uint8 else -128)],
+                     f"{name} {shape} {axis}", axis=axis, opset=13, off=0.03)
+        image, last = codes(kind, (2, 6, 9, 8)), codes(kind, (2, 9, 8, 6))
+        quant = [f32(0.0503), kind(12), f32(0.0397), kind(20)]
+        for more in ({"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]},
+                     {"kernel_shape": [2, 3], "pads": [1, 1, 0, 1], "count_include_pad": 1},
+                     {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}):
+            yield ms("QLinearAveragePool", [image] + quant, f"{name} {more}", off=0.01, **more)
+            yield ms("QLinearAveragePool", [last] + quant, f"{name} {more} NHWC", channels_last=1, off=0.01, **more)
+        yield ms("QLinearGlobalAveragePool", [image] + quant, name, off=0.1)
+        yield ms("QLinearGlobalAveragePool", [last] + quant, name + " NHWC", channels_last=1, off=0.1)
+        for axes in ([1], [2, 3], [-1, 0]):
+            for keep in (0, 1):
+                real = (image.astype(np.float32) - 12) * quant[0]
+                want = np.rint(np.mean(real, axis=tuple(axes), keepdims=bool(keep)) / quant[2]) + 20
+                yield ms("QLinearReduceMean", [image] + quant, f"{name} {axes} {keep}", axes=axes, keepdims=keep, off=0.02,
+                         expected=[np.clip(want, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)])
+
+
+def microsoft_float_cases():
+    def ms(op, inputs, label="", **more):
+        return Case(op, inputs, label, domain=more.pop("domain", MS), **more)
+
+    x, bias = floats((3, 5, 40), 2.0), floats((40,))
+    yield ms("Gelu", [x], atol=1e-5)
+    yield ms("BiasGelu", [x, bias], atol=1e-5)
+    yield ms("FastGelu", [x], atol=1e-5)
+    yield ms("FastGelu", [x, bias], "bias", atol=1e-5)
+    yield ms("QuickGelu", [x], atol=1e-5)
+    yield ms("QuickGelu", [x], "alpha", alpha=1.1, atol=1e-5)
+    gamma, beta = floats((40,)), floats((40,))
+    for skip in (floats((3, 5, 40)), floats((1, 5, 40)), floats((5, 40))):
+        yield ms("SkipLayerNormalization", [x, skip, gamma, beta, bias], f"{skip.shape}", atol=1e-5, rtol=1e-5)
+        yield ms("SkipSimplifiedLayerNormalization", [x, skip, gamma, bias], f"{skip.shape}", atol=1e-5, rtol=1e-5, epsilon=1e-5)
+    yield ms("SkipLayerNormalization", [x, floats(x.shape), gamma], "least", atol=1e-5, rtol=1e-5, epsilon=1e-3)
+    yield ms("SimplifiedLayerNormalization", [x, gamma], domain="", atol=1e-5, rtol=1e-5)
+
+
 def cases():
-    for part in (matmul_cases, conv_cases, dynamic_cases):
+    for part in (matmul_cases, conv_cases, dynamic_cases, microsoft_matmul_cases, qlinear_cases, microsoft_float_cases):
         yield from part()
 
 
