@@ -32,15 +32,6 @@ static const type_row type_rows[] = {
     {VQC_DTYPE_FLOAT16, 'f', 2}, {VQC_DTYPE_FLOAT, 'f', 4},  {VQC_DTYPE_DOUBLE, 'f', 8},
 };
 
-/* What the text of a header says. */
-typedef struct npy_header {
-    const type_row *type;
-    bool big_endian;
-    bool fortran_order;
-    int64_t dims[VQC_NPY_MAX_RANK];
-    size_t rank;
-} npy_header;
-
 static const type_row *find_type(vqc_dtype dtype)
 {
     for (size_t i = 0; i < sizeof type_rows / sizeof *type_rows; i++) {
@@ -161,7 +152,7 @@ static vqc_status parse_string(text_cursor *cursor, char *text, size_t capacity,
     return accept(cursor, quote) ? VQC_OK : expected(cursor, "a closing quote");
 }
 
-static vqc_status parse_descr(text_cursor *cursor, npy_header *header)
+static vqc_status parse_descr(text_cursor *cursor, vqc_npy_layout *header)
 {
     char text[16];
     vqc_status status;
@@ -181,7 +172,8 @@ static vqc_status parse_descr(text_cursor *cursor, npy_header *header)
         bool order_fits = order == '<' || order == '>' || (order == '|' && row->item_bytes == 1);
         if (order_fits && text[1] == row->kind && text[2] == (char)('0' + row->item_bytes) &&
             text[3] == '\0') {
-            header->type = row;
+            header->dtype = row->dtype;
+            header->item_bytes = row->item_bytes;
             header->big_endian = order == '>';
             return VQC_OK;
         }
@@ -210,7 +202,7 @@ static vqc_status parse_bool(text_cursor *cursor, bool *value)
     return expected(cursor, "True or False");
 }
 
-static vqc_status parse_shape(text_cursor *cursor, npy_header *header)
+static vqc_status parse_shape(text_cursor *cursor, vqc_npy_layout *header)
 {
     if (!accept(cursor, '(')) {
         return expected(cursor, "a shape such as (2, 3)");
@@ -255,7 +247,7 @@ static vqc_status parse_shape(text_cursor *cursor, npy_header *header)
 }
 
 static vqc_status parse_header(const char *text, size_t length, const char *where,
-                               npy_header *header, vqc_error *error)
+                               vqc_npy_layout *header, vqc_error *error)
 {
     static const char *const keys[3] = {"descr", "fortran_order", "shape"};
     text_cursor cursor = {text, text + length, where, error};
@@ -328,8 +320,8 @@ static vqc_status read_exactly(const vqc_npy_source *source, void *dst, size_t s
 }
 
 /* Reads and parses magic, version and header text; *consumed is their size. */
-static vqc_status read_header(const vqc_npy_source *source, const char *where, npy_header *header,
-                              uint64_t *consumed, vqc_error *error)
+static vqc_status read_header(const vqc_npy_source *source, const char *where,
+                              vqc_npy_layout *header, uint64_t *consumed, vqc_error *error)
 {
     uint8_t prefix[PREFIX_BYTES + 2];
     size_t prefix_bytes = PREFIX_BYTES;
@@ -393,10 +385,10 @@ static void swap_bytes(uint8_t *data, size_t count, size_t item_bytes)
 }
 
 /* dst (C order) = src (Fortran order: the first index runs fastest), both [count] items. */
-static void reorder_fortran(uint8_t *dst, const uint8_t *src, const npy_header *header,
+static void reorder_fortran(uint8_t *dst, const uint8_t *src, const vqc_npy_layout *header,
                             size_t count)
 {
-    size_t item_bytes = header->type->item_bytes;
+    size_t item_bytes = header->item_bytes;
     size_t stride[VQC_NPY_MAX_RANK]; /* in src, in items */
     int64_t index[VQC_NPY_MAX_RANK] = {0};
     size_t at = 0;
@@ -428,20 +420,25 @@ static void *allocate_data(size_t size_bytes)
     return aligned_alloc(VQC_NPY_DATA_ALIGNMENT, padded - padded % VQC_NPY_DATA_ALIGNMENT);
 }
 
-/* Bytes as stored -> little-endian, C order, bool 0 or 1. */
-static vqc_status normalise(const npy_header *header, vqc_array *array, vqc_error *error)
+void vqc_npy_normalise(const vqc_npy_layout *layout, void *data, size_t count)
 {
-    size_t count = vqc_array_count(array);
-
-    if (header->big_endian) {
-        swap_bytes(array->data, count, header->type->item_bytes);
+    if (layout->big_endian) {
+        swap_bytes(data, count, layout->item_bytes);
     }
-    if (header->type->dtype == VQC_DTYPE_BOOL) {
-        uint8_t *bytes = array->data;
+    if (layout->dtype == VQC_DTYPE_BOOL) {
+        uint8_t *bytes = data;
         for (size_t i = 0; i < count; i++) {
             bytes[i] = bytes[i] != 0;
         }
     }
+}
+
+/* Bytes as stored -> little-endian, C order, bool 0 or 1. */
+static vqc_status normalise(const vqc_npy_layout *header, vqc_array *array, vqc_error *error)
+{
+    size_t count = vqc_array_count(array);
+
+    vqc_npy_normalise(header, array->data, count);
     if (header->fortran_order && header->rank > 1 && count > 1) {
         void *ordered = allocate_data(array->size_bytes);
         if (ordered == NULL) {
@@ -454,34 +451,49 @@ static vqc_status normalise(const npy_header *header, vqc_array *array, vqc_erro
     return VQC_OK;
 }
 
+vqc_status vqc_npy_read_layout(const vqc_npy_source *source, const char *where,
+                               vqc_npy_layout *layout, vqc_error *error)
+{
+    uint64_t held;
+    vqc_status status;
+
+    *layout = (vqc_npy_layout){0};
+    status = read_header(source, where, layout, &layout->header_bytes, error);
+    if (status != VQC_OK) {
+        return status;
+    }
+    if (!vqc_npy_array_bytes(layout->dtype, layout->dims, layout->rank, &layout->size_bytes)) {
+        return vqc_fail(error, VQC_ERR_MODEL, "%s: the shape's product does not fit into 63 bits",
+                        where);
+    }
+    held = source->claimed_bytes >= layout->header_bytes
+               ? source->claimed_bytes - layout->header_bytes
+               : 0;
+    if (layout->size_bytes != held) {
+        return vqc_fail(error, VQC_ERR_MODEL,
+                        "%s: got %" PRIu64 " bytes of data, expected %zu for its shape and type",
+                        where, held, layout->size_bytes);
+    }
+    return VQC_OK;
+}
+
 vqc_status vqc_npy_decode(const vqc_npy_source *source, const char *where, uint64_t max_bytes,
                           vqc_array *out, vqc_error *error)
 {
-    npy_header header = {0};
+    vqc_npy_layout header;
     vqc_array array = {0};
-    uint64_t consumed = 0;
-    uint64_t held;
     uint8_t beyond;
     size_t got = 0;
     vqc_status status;
 
     *out = (vqc_array){0};
-    status = read_header(source, where, &header, &consumed, error);
+    status = vqc_npy_read_layout(source, where, &header, error);
     if (status != VQC_OK) {
         return status;
     }
-    array.dtype = header.type->dtype;
+    array.dtype = header.dtype;
     array.rank = header.rank;
-    if (!vqc_npy_array_bytes(array.dtype, header.dims, header.rank, &array.size_bytes)) {
-        return vqc_fail(error, VQC_ERR_MODEL, "%s: the shape's product does not fit into 63 bits",
-                        where);
-    }
-    held = source->claimed_bytes >= consumed ? source->claimed_bytes - consumed : 0;
-    if (array.size_bytes != held) {
-        return vqc_fail(error, VQC_ERR_MODEL,
-                        "%s: got %" PRIu64 " bytes of data, expected %zu for its shape and type",
-                        where, held, array.size_bytes);
-    }
+    array.size_bytes = header.size_bytes;
     if (array.size_bytes > max_bytes) {
         return vqc_fail(error, VQC_ERR_MODEL,
                         "%s: %zu bytes of data go over the limit: at most %" PRIu64 " are left",

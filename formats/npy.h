@@ -33,6 +33,18 @@ typedef struct vqc_npy_source {
     uint64_t claimed_bytes; /* size of header and data together, as the container says */
 } vqc_npy_source;
 
+/* What the header of a .npy stream says. */
+typedef struct vqc_npy_layout {
+    vqc_dtype dtype;
+    unsigned item_bytes;
+    bool big_endian;
+    bool fortran_order; /* the first index runs fastest */
+    int64_t dims[VQC_NPY_MAX_RANK];
+    size_t rank;
+    uint64_t header_bytes; /* magic, version and text: the data follow */
+    size_t size_bytes;     /* of the data */
+} vqc_npy_layout;
+
 /* Whether .npy has a plain type for `dtype`: bool, the 8 to 64-bit integers, float16, 32 and 64. */
 bool vqc_npy_supports(vqc_dtype dtype);
 
@@ -55,6 +67,14 @@ void vqc_array_clear(vqc_array *array);
  * what source->read says, or out of memory. Format: NEP 1. */
 vqc_status vqc_npy_decode(const vqc_npy_source *source, const char *where, uint64_t max_bytes,
                           vqc_array *out, vqc_error *error);
+
+/* Reads the header alone; the source stands at the first byte of the data then. The shape agrees
+ * with source->claimed_bytes. Errors as vqc_npy_decode(). */
+vqc_status vqc_npy_read_layout(const vqc_npy_source *source, const char *where,
+                               vqc_npy_layout *layout, vqc_error *error);
+
+/* `count` elements as stored become little-endian and bool 0 or 1; the order of elements stays. */
+void vqc_npy_normalise(const vqc_npy_layout *layout, void *data, size_t count);
 
 /* Reads the .npy file at `path` (a regular file); as vqc_npy_decode(). VQC_ERR_IO when it cannot be
  * read. */

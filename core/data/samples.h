@@ -13,7 +13,7 @@
 #include "core/exec/buffer.h"
 #include "core/exec/program.h"
 
-enum { VQC_SAMPLES_NO_LABEL = -1 };
+enum { VQC_SAMPLES_NO_LABEL = -1, VQC_SAMPLES_MAX_SLOTS = 1024 };
 
 /* One run of the model. */
 typedef struct vqc_sample {
@@ -30,8 +30,9 @@ typedef struct vqc_samples vqc_samples;
 /*
  * A source of samples. `read` fills `out` with sample `index`, whose memory the source keeps until
  * `release` is called with the same slot; slots [0, slot_count) are the callers' threads, each of
- * which holds at most one sample. With `sequential`, reads come in increasing order from 0 (a new
- * pass starts with 0 again) and one at a time; else from several threads at once.
+ * which holds at most one sample, slot_count <= VQC_SAMPLES_MAX_SLOTS. With `sequential`, reads
+ * come one at a time and in increasing order (leaving samples out is allowed; an index that is not
+ * above the last one begins a new pass); else from several threads at once.
  */
 struct vqc_samples {
     size_t count;
@@ -46,6 +47,7 @@ struct vqc_samples {
     void *state;
 };
 
+/* Frees the source; accepts NULL; sets *samples to NULL. */
 void vqc_samples_destroy(vqc_samples **samples);
 
 /* Called for one sample; several threads at once, `slot` tells them apart. */
@@ -54,13 +56,14 @@ typedef vqc_status vqc_sample_fn(void *context, size_t slot, const vqc_sample *s
 
 /*
  * Calls `run` for samples first, first + step, ... below `limit` (and below count) from `threads`
- * threads (0: one per core). What `run` adds up must not depend on the order: keep results by
- * sample index, or in exact sums. The first error (of the lowest index) is returned.
+ * threads (0: one per core), handed out in order (step 0 counts as 1). What `run` adds up must not
+ * depend on the order: keep results by sample index, or in exact sums. The first error (of the
+ * lowest index) is returned.
  */
 vqc_status vqc_samples_for_each(vqc_samples *samples, size_t first, size_t step, size_t limit,
                                 int threads, vqc_sample_fn *run, void *context, vqc_error *error);
 
-/* How many slots vqc_samples_for_each uses with `threads`. */
+/* How many slots vqc_samples_for_each uses with `threads` (0: one per core). */
 size_t vqc_samples_slots(int threads);
 
 #endif
