@@ -12,10 +12,12 @@ PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
 	-Wformat=2 -Werror
-PKGS := libprotobuf-c yaml-0.1 libcjson zlib
+IMAGE_PKGS := libpng libjpeg
+PKGS := libprotobuf-c yaml-0.1 libcjson zlib $(IMAGE_PKGS)
 # A fresh machine has neither pkg-config nor a compiler while this is read: `make demo` and `make test`
 # install them and start make again.
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(filter-out $(IMAGE_PKGS),$(PKGS)) 2>/dev/null)
+IMAGE_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(IMAGE_PKGS) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 ONNX_INCLUDE ?= /usr/include
 OPENMP ?= -fopenmp
@@ -73,6 +75,7 @@ $(B)/obj/gen/onnx.pb-c.o: $(B)/gen/onnx/onnx.pb-c.c $(B)/gen/onnx/onnx.pb-c.h $(
 
 $(B)/obj/%_avx2.o: EXTRA := -mavx2 -mfma -mf16c -mbmi2
 $(B)/obj/%_avx512.o: EXTRA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
+$(B)/obj/formats/image_decode.o: EXTRA := $(IMAGE_CFLAGS)
 $(B)/obj/%.o: %.c $(B)/gen/onnx/onnx.pb-c.h $(B)/flags.txt
 	@mkdir -p $(@D)
 	$(say) CC $<

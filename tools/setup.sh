@@ -24,6 +24,8 @@ build libonnx-dev test -e /usr/include/onnx/onnx.proto
 build libyaml-dev pkg-config --exists yaml-0.1
 build libcjson-dev pkg-config --exists libcjson
 build zlib1g-dev pkg-config --exists zlib
+build libpng-dev pkg-config --exists libpng
+build libjpeg-dev pkg-config --exists libjpeg
 test libcriterion-dev have_header criterion/criterion.h
 test libsimde-dev have_header simde/x86/avx512.h
 test gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc

@@ -54,8 +54,8 @@ def build_tool(folder):
     build = os.environ.get("B", "build")
     subprocess.run([os.environ.get("MAKE", "make"), "-s", f"B={build}", f"{build}/libvqc.a"], cwd=ROOT, check=True)
     tool = os.path.join(folder, "inspect_tool")
-    flags = subprocess.run(["pkg-config", "--libs", "libprotobuf-c", "yaml-0.1", "libcjson", "zlib"], check=True,
-                           capture_output=True, text=True).stdout.split()
+    flags = subprocess.run(["pkg-config", "--libs", "libprotobuf-c", "yaml-0.1", "libcjson", "zlib", "libpng",
+                            "libjpeg"], check=True, capture_output=True, text=True).stdout.split()
     subprocess.run([os.environ.get("CC", "cc"), "-std=c17", "-D_GNU_SOURCE", "-O1", "-I.",
                     "tests/oracle/inspect_tool.c", f"{build}/libvqc.a", "-o", tool, "-fopenmp", "-lm"] + flags,
                    cwd=ROOT, check=True)
