@@ -10,6 +10,12 @@ int vqc_cmd_compress(int argc, char **argv);
 /* vqc report MODEL: where the bytes of a model are, and with --ref what was lost. */
 int vqc_cmd_report(int argc, char **argv);
 
+/* vqc run MODEL --input FILE: computes the outputs of a model. */
+int vqc_cmd_run(int argc, char **argv);
+
+/* vqc eval MODEL --data PATH: accuracy, and with --ref the distance to another model. */
+int vqc_cmd_eval(int argc, char **argv);
+
 /* vqc bench: times the kernels of this build on this machine. */
 int vqc_cmd_bench(int argc, char **argv);
 

@@ -22,6 +22,8 @@ static int cmd_help(int argc, char **argv);
 static const command commands[] = {
     {"compress", vqc_cmd_compress, "write smaller models and print what it cost"},
     {"report", vqc_cmd_report, "show where the bytes of a model are, and what was lost"},
+    {"run", vqc_cmd_run, "compute a model's outputs"},
+    {"eval", vqc_cmd_eval, "measure accuracy, and the distance to another model"},
     {"bench", vqc_cmd_bench, "measure the speed of the inner loops on this machine"},
     {"help", cmd_help, "explain a command: vqc help compress"},
 };
@@ -37,6 +39,7 @@ static const char help_text[] =
     "  vqc compress model.onnx -c int8.yaml           writes model.int8.onnx\n"
     "  vqc report model.onnx                          where the bytes are\n"
     "  vqc report model.int8.onnx --ref model.onnx    what was lost, layer by layer\n"
+    "  vqc eval model.int8.onnx -d test.npz           what it is worth on data\n"
     "\n"
     "Commands:\n";
 
@@ -120,7 +123,7 @@ static int run(int argc, char **argv)
 {
     if (argc < 2) {
         fprintf(stderr, "%s%s", usage_text,
-                "Commands: compress, report, bench, help; see 'vqc --help'\n");
+                "Commands: compress, report, run, eval, bench, help; see 'vqc --help'\n");
         return VQC_ERR_USAGE;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

@@ -22,7 +22,7 @@ _vqc() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        _vqc_words 'compress report bench help --help --version'
+        _vqc_words 'compress report run eval bench help --help --version'
         return
     fi
 
@@ -39,7 +39,7 @@ _vqc() {
     compress:--report) _vqc_files .json ;;
     compress:--cpu) _vqc_words 'c avx2 avx512 neon' ;;
     bench:--cpu) _vqc_words 'c avx2 avx512 neon all' ;;
-    compress:-j | compress:--jobs) _vqc_words "$(seq "$(nproc 2>/dev/null || echo 4)")" ;;
+    compress:-j | compress:--jobs | run:-j | run:--threads | eval:-j | eval:--threads) _vqc_words "$(seq "$(nproc 2>/dev/null || echo 4)")" ;;
     compress:--set)
         compopt -o nospace 2>/dev/null
         _vqc_words 'weights.codec= weights.bits= weights.granularity= weights.block_size=
@@ -48,10 +48,18 @@ _vqc() {
             activations= gates.max_size_ratio= gates.min_weight_sqnr_db= gates.on_miss=
             report.sort= report.top= report.file='
         ;;
-    report:--ref) _vqc_files .onnx ;;
+    report:--ref | eval:--ref) _vqc_files .onnx ;;
+    run:-i | run:--input | eval:-d | eval:--data) _vqc_files .npz .npy .pb ;;
+    run:-o | run:--output) _vqc_files .npz .pb ;;
+    eval:--labels) _vqc_files .tsv .csv .txt ;;
+    run:--image | eval:--image)
+        compopt -o nospace 2>/dev/null
+        _vqc_words 'resize= crop= filter= order= layout= mean= scale= std='
+        ;;
+    run:--samples | eval:--samples | eval:--label-offset) ;;
     report:--sort) _vqc_words 'bytes error' ;;
     report:--top) ;;
-    help:*) _vqc_words 'compress report bench' ;;
+    help:*) _vqc_words 'compress report run eval bench' ;;
     compress:*)
         case $cur in
         -*) _vqc_words '--config --output --set --dry-run --force --report --json --verbose
@@ -62,6 +70,19 @@ _vqc() {
     report:*)
         case $cur in
         -*) _vqc_words '--ref --sort --top --json --csv --help -h' ;;
+        *) _vqc_files .onnx ;;
+        esac
+        ;;
+    run:*)
+        case $cur in
+        -*) _vqc_words '--input --output --samples --image --profile --force --threads --help -i -o -j -h' ;;
+        *) _vqc_files .onnx ;;
+        esac
+        ;;
+    eval:*)
+        case $cur in
+        -*) _vqc_words '--data --labels --label-offset --ref --image --samples --json --threads --help
+            -d -j -h' ;;
         *) _vqc_files .onnx ;;
         esac
         ;;

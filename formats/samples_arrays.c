@@ -317,6 +317,14 @@ static vqc_status fill_from(const vqc_samples_source *self, array_samples *array
         } else {
             memcpy(slot->labels, labels->data, labels->elements * sizeof *slot->labels);
             slot->label_count = labels->elements;
+            for (size_t i = 0; i < labels->elements; i++) {
+                int64_t *label = &slot->labels[i];
+                if (*label != VQC_SAMPLES_NO_LABEL &&
+                    __builtin_add_overflow(*label, self->label_offset, label)) {
+                    status = vqc_fail(error, VQC_ERR_MODEL, "%s: sample %zu: label out of range",
+                                      path, index);
+                }
+            }
         }
     }
     if (status == VQC_OK && arrays->target.used) {

@@ -154,6 +154,9 @@ vqc_status vqc_samples_open(const vqc_samples_request *request, const vqc_progra
                                                          : request->path;
         status = vqc_samples_source_create(path, inputs, input_count, &source, error);
     }
+    if (status == VQC_OK) {
+        source->label_offset = request->label_offset;
+    }
     if (status == VQC_OK && kind != VQC_SAMPLES_IMAGES && has_image_options(&request->image)) {
         vqc_samples_problem(&list, VQC_ERR_USAGE, "%.300s: image options need a folder of pictures",
                             source->path);

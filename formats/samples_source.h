@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/data/samples.h"
+#include "core/data/samples_convert.h"
 #include "core/data/samples_request.h"
 
 enum { VQC_SAMPLES_TEXT = 400, VQC_SAMPLES_MAX_PROBLEMS = 32 };
@@ -31,6 +32,7 @@ struct vqc_samples_source {
     size_t string_count;
     vqc_samples_slot *slots; /* [VQC_SAMPLES_MAX_SLOTS] */
     size_t total;            /* samples there are; samples.count of them are used */
+    int64_t label_offset;    /* added to classes that come with the arrays */
     void *detail;            /* of the kind */
     /* Fills an empty slot with sample `index` of `total`; what it put there is freed also after an
      * error. */
@@ -67,14 +69,6 @@ void vqc_samples_source_destroy(vqc_samples_source **self);
 
 /* Whether dims [rank] fit the port: rank, and every dimension that the port fixes. */
 bool vqc_samples_shape_fits(const vqc_program_port *port, const int64_t *dims, size_t rank);
-
-/* Whether values of type `from` may be given to an input of type `to` (some only by their value).
- */
-bool vqc_samples_type_fits(int32_t from, int32_t to);
-
-/* Replaces *buffer by its values as `to` (VQC_DTYPE_UNDEFINED: as they are). `what` starts the
- * message about a value that does not fit. */
-vqc_status vqc_samples_convert(vqc_buffer **buffer, int32_t to, const char *what, vqc_error *error);
 
 /* Checks type and shape of a whole tensor for a port and converts it. */
 vqc_status vqc_samples_fit_port(const vqc_program_port *port, vqc_buffer **buffer, const char *what,
