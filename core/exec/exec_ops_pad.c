@@ -181,6 +181,9 @@ static vqc_status copy_padded(vqc_exec_call *call, const borders *b, const unsig
     size_t row = out->rank == 0 ? 1 : (size_t)out->dims[out->rank - 1];
     static const ptrdiff_t scalar_map[] = {0};
 
+    if (out->elements == 0) {
+        return VQC_OK;
+    }
     for (size_t i = 0; i < x->rank; i++) {
         maps[i] = vqc_exec_scratch(call, (size_t)out->dims[i] * sizeof *maps[i]);
         if (maps[i] == NULL) {

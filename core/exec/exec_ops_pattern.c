@@ -188,7 +188,7 @@ static vqc_status shape_reverse(vqc_exec_call *call)
     int64_t batch = vqc_node_attr_int(call->node, "batch_axis", 1);
     int64_t time = vqc_node_attr_int(call->node, "time_axis", 0);
 
-    if (x->rank < 2 || batch + time != 1 || batch < 0 || time < 0 ||
+    if (x->rank < 2 || batch < 0 || batch > 1 || time != 1 - batch ||
         lengths->dtype != VQC_DTYPE_INT64 || lengths->rank != 1 ||
         lengths->elements != (size_t)x->dims[batch]) {
         return vqc_exec_fail(call, "expected axes 0 and 1 and one int64 length per batch entry");

@@ -335,8 +335,8 @@ static void item_keys(const vqc_buffer *x, const slabs *s, size_t m, uint64_t *k
 {
     size_t inner = s->flat ? 1 : s->row_bytes / x->width;
 
-    for (size_t o = 0; o < s->outer; o++) {
-        for (size_t i = 0; i < s->n && s->row_bytes > 0; i++) {
+    for (size_t o = 0; x->elements > 0 && o < s->outer; o++) {
+        for (size_t i = 0; i < s->n; i++) {
             vqc_exec_order_keys(x, (o * s->n + i) * inner, 1, inner, keys + i * m + o * inner);
         }
     }
@@ -455,6 +455,9 @@ static vqc_status shape_unique(vqc_exec_call *call)
     if (status == VQC_OK && vqc_class_of(x->dtype) == VQC_CLASS_NONE) {
         status = vqc_exec_fail(call, "data type %s: expected numbers",
                                vqc_dtype_describe(x->dtype)->name);
+    }
+    if (status == VQC_OK && x->elements == 0 && s.n > 0) {
+        status = vqc_exec_fail(call, "got %zu subtensors without elements", s.n);
     }
     if (status == VQC_OK && call->output_count > 4) {
         status = vqc_exec_fail(call, "got %zu outputs, expected up to 4", call->output_count);

@@ -12,10 +12,9 @@ import onnx
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
-from onnx.reference import ReferenceEvaluator
 
 from common import summary
-from test_exec import FLOATS, INTS, NAME, Case, as_stored, build_tool, node, numbers, tensor
+from test_exec import FLOATS, INTS, NAME, Case, as_stored, build_tool, node, numbers, oracle_outputs, tensor
 
 rng = np.random.default_rng(20240711)
 
@@ -248,6 +247,49 @@ def loss_cases():
                                    constants, outputs=outputs, expected=expected, ulp=2)
 
 
+def runtime_cases():
+    """The same operators as ONNX Runtime computes them, bit for bit."""
+    def case(name, nodes, constants, outputs="y"):
+        return Case(f"{name} as ONNX Runtime", nodes, constants, outputs=outputs, opset=21, oracle="runtime")
+
+    for dtype in (T.UINT8, T.INT8, T.UINT16, T.INT16):
+        for shape, axis, block in (((3000,), None, 0), ((40, 70), 0, 0), ((40, 70), 1, 0), ((2, 50, 33), 1, 0), ((6, 64, 5), 1, 16), ((9, 96), 1, 32)):
+            x = (rng.normal(0, 20, shape) * 2.0 ** rng.integers(-8, 8, shape)).astype(np.float32)
+            size = () if axis is None else shape[axis] if not block else tuple(n // block if i == axis else n for i, n in enumerate(shape))
+            scale = rng.uniform(1e-3, 1, size).astype(np.float32)
+            zero = numbers(dtype, size, -10, 200)
+            attributes = {} if axis is None else {"axis": axis} if not block else {"axis": axis, "block_size": block}
+            constants = {"x": x, "s": scale, "z": zero}
+            yield case(f"QuantizeLinear {NAME[dtype]} {shape} {axis} {block}", [node("QuantizeLinear", "xsz", **attributes)], constants)
+            constants = dict(constants, x=numbers(dtype, shape, -40000, 70000))
+            yield case(f"DequantizeLinear {NAME[dtype]} {shape} {axis} {block}", [node("DequantizeLinear", "xsz", **attributes)], constants)
+    x = rng.integers(0, 9, (5, 60)).astype(np.float32)
+    for largest in (0, 1):
+        yield case(f"TopK ties {largest}", [node("TopK", "xk", "yi", largest=largest)], {"x": x, "k": ints(20)}, "yi")
+    for center in (0, 1):
+        boxes = rng.uniform(-1, 2, (2, 80, 4)).astype(np.float32)
+        yield case(f"NonMaxSuppression {center}", [node("NonMaxSuppression", "bsmit", center_point_box=center)],
+                   {"b": np.abs(boxes) if center else boxes, "s": rng.integers(0, 30, (2, 4, 80)).astype(np.float32) / 30, "m": ints(9),
+                    "i": np.array([0.4], np.float32), "t": np.array([0.1], np.float32)})
+    x = numbers(T.FLOAT, (4, 5, 6))
+    for mode in ("constant", "edge", "reflect", "wrap"):
+        for pads in ((1, 2, 3, 2, 0, 4), (-1, 2, 0, 1, -2, 3), (0, -2, -1, 2, 1, -1)):
+            if mode == "constant" or min(pads) >= 0:
+                yield case(f"Pad {mode} {pads}", [node("Pad", "xp", mode=mode)], {"x": x, "p": ints(*pads)})
+    for how in ("add", "mul", "max", "min"):
+        yield case(f"ScatterElements {how}", [node("ScatterElements", "xiu", axis=1, reduction=how)],
+                   {"x": x, "i": rng.integers(-5, 5, (4, 9, 6)), "u": numbers(T.FLOAT, (4, 9, 6))})
+        yield case(f"ScatterND {how}", [node("ScatterND", "xiu", reduction=how)],
+                   {"x": x, "i": rng.integers(0, 4, (9, 2)), "u": numbers(T.FLOAT, (9, 6))})
+    yield case("Unique", [node("Unique", "x", "yfic", axis=1)], {"x": rng.integers(0, 2, (3, 20)).astype(np.float32)}, "yfic")
+    for sort in (0, 1):
+        yield case(f"Unique flat {sort}", [node("Unique", "x", "yfic", sorted=sort)], {"x": rng.integers(0, 9, (3, 20)).astype(np.float32)}, "yfic")
+    yield case("GatherND", [node("GatherND", "xi", batch_dims=1)], {"x": x, "i": rng.integers(-5, 5, (4, 7, 1))})
+    yield case("TfIdfVectorizer", [node("TfIdfVectorizer", "x", mode="TFIDF", min_gram_length=1, max_gram_length=2, max_skip_count=3,
+                                        ngram_counts=[0, 4], ngram_indexes=[0, 1, 2, 3, 4, 5, 6], pool_int64s=[2, 3, 5, 4, 5, 6, 7, 8, 6, 7],
+                                        weights=[0.5, 1, 2, 3, 4, 5, 6])], {"x": rng.integers(2, 9, (4, 30))})
+
+
 def error_cases():
     """(name, nodes, constants, part of the message)"""
     x = np.ones((2, 3), np.float32)
@@ -320,10 +362,9 @@ def main():
     folder = tempfile.TemporaryDirectory()
     tool = sys.argv[1] if len(sys.argv) > 1 else build_tool(folder.name)
     jobs = []  # (name, path, wanted arrays or text of the error, ulp)
-    parts = (select_cases, pattern_cases, scatter_cases, pad_cases, transpose_cases, division_cases, loss_cases)
+    parts = (select_cases, pattern_cases, scatter_cases, pad_cases, transpose_cases, division_cases, loss_cases, runtime_cases)
     for case in [c for part in parts for c in part()]:
-        wants = case.expected or [np.asarray(v) for v in ReferenceEvaluator(case.model()).run(None, {})]
-        jobs.append((case.name, case.model(), [np.asarray(w) for w in wants], case.ulp))
+        jobs.append((case.name, case.model(), oracle_outputs(case, case.model()), case.ulp))
     for name, nodes, constants, part in error_cases():
         jobs.append((f"error {name}", Case("", nodes, constants, outputs=("y",)).model(), part, 0))
     jobs += [(name, model, wants, 1) for name, model, wants in backend_cases()]
