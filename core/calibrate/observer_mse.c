@@ -10,6 +10,7 @@ enum { HALF = VQC_OBSERVER_HALF_BINS, BINS = VQC_OBSERVER_BINS };
 /* Integrals of 1, x and x^2 over the values below the edge of each bin. */
 typedef struct prefix {
     vqc_bin_span span;
+    double least, most; /* the extremes among the values other than 0 */
     double count[BINS + 1], first[BINS + 1], second[BINS + 1];
 } prefix;
 
@@ -18,32 +19,52 @@ typedef struct integrals {
     double count, first, second;
 } integrals;
 
+/* Where the values of a bin in use lie, evenly: the outermost bins end at the extremes, which are
+ * often limits that many values share (Clip, Relu6). */
+static void bin_ends(const prefix *p, uint32_t b, double *lo, double *hi)
+{
+    *lo = (double)b - HALF;
+    *hi = *lo + 1.0;
+    if (b + 1 == p->span.end)
+        *hi = fmax(p->most, *lo);
+    if (b == p->span.first)
+        *lo = fmin(p->least, *hi);
+}
+
 static void prefix_make(prefix *p, const vqc_observation *o)
 {
+    const double w = vqc_observation_width(o);
     p->span = vqc_observation_span(o);
     const uint32_t start = p->span.first;
+    /* An extreme of 0 says nothing about the bins. */
+    p->least = o->min != 0.0f ? (double)o->min / w : (double)start - HALF;
+    p->most = o->max != 0.0f ? (double)o->max / w : (double)p->span.end - HALF;
     p->count[start] = p->first[start] = p->second[start] = 0.0;
     for (uint32_t b = start; b < p->span.end; b++) {
-        const double c = (double)o->bins[b], a = (double)b - HALF;
+        const double c = (double)o->bins[b];
+        double lo, hi;
+        bin_ends(p, b, &lo, &hi);
         p->count[b + 1] = p->count[b] + c;
-        p->first[b + 1] = p->first[b] + c * (a + 0.5);
-        p->second[b + 1] = p->second[b] + c * (a * a + a + 1.0 / 3.0);
+        p->first[b + 1] = p->first[b] + c * (lo + hi) / 2.0;
+        p->second[b + 1] = p->second[b] + c * (lo * lo + lo * hi + hi * hi) / 3.0;
     }
 }
 
-/* Of all values below x; the values of a bin lie evenly in it. */
+/* Of all values below x. */
 static integrals integrals_at(const prefix *p, double x)
 {
     const double place = x + HALF;
-    if (place <= (double)p->span.first)
+    if (place <= (double)p->span.first || x <= p->least)
         return (integrals){0.0, 0.0, 0.0};
-    if (place >= (double)p->span.end)
+    if (place >= (double)p->span.end || x >= p->most)
         return (integrals){p->count[p->span.end], p->first[p->span.end], p->second[p->span.end]};
     const uint32_t b = (uint32_t)place;
-    const double f = place - (double)b, a = (double)b - HALF;
-    const double c = (p->count[b + 1] - p->count[b]) * f;
-    return (integrals){p->count[b] + c, p->first[b] + c * (a + 0.5 * f),
-                       p->second[b] + c * (a * a + a * f + f * f / 3.0)};
+    double lo, hi;
+    bin_ends(p, b, &lo, &hi);
+    const double share = hi > lo ? fmin(fmax((x - lo) / (hi - lo), 0.0), 1.0) : 0.0;
+    const double c = (p->count[b + 1] - p->count[b]) * share;
+    return (integrals){p->count[b] + c, p->first[b] + c * (lo + x) / 2.0,
+                       p->second[b] + c * (lo * lo + lo * x + x * x) / 3.0};
 }
 
 /* Integral of (x - center)^2 between two places. */
@@ -130,14 +151,14 @@ static bool try_range(search *s, double down, double up)
     return true;
 }
 
-/* Coarse search along a geometric row of clip points, 2^(1/8) apart; sides: which ends move. It
+/* Coarse search along a geometric row of clip points, 2^(1/4) apart; sides: which ends move. It
  * ends when clipping alone costs far more than the best range. */
 static void sweep(search *s, bool move_down, bool move_up)
 {
     const double keep_down = s->down, keep_up = s->up;
     const double most = fmax(move_down ? s->most_down : 0.0, move_up ? s->most_up : 0.0);
-    for (int i = 0; i < 96; i++) {
-        const double clip = most * exp2(-i / 8.0);
+    for (int i = 0; i < 48; i++) {
+        const double clip = most * exp2(-i / 4.0);
         const double down = move_down ? fmin(clip, s->most_down) : keep_down;
         const double up = move_up ? fmin(clip, s->most_up) : keep_up;
         if (clip < 1.0 || (!try_range(s, down, up) &&
@@ -149,7 +170,7 @@ static void sweep(search *s, bool move_down, bool move_up)
 /* Fine search: either end, by ever smaller factors, as long as it helps. */
 static void refine(search *s)
 {
-    for (double step = 1.0 / 16.0; step > 1.0 / 200.0; step /= 2.0) {
+    for (double step = 1.0 / 8.0; step > 1.0 / 200.0; step /= 2.0) {
         bool better = true;
         for (int round = 0; better && round < 8; round++) {
             better = false;
@@ -182,7 +203,7 @@ vqc_range vqc_observation_least_mse(const vqc_observation *o, const vqc_observer
     s.error = range_error(&p, s.down, s.up, s.bits, s.symmetric);
     if (s.symmetric) {
         sweep(&s, true, true);
-        for (double step = 1.0 / 16.0; step > 1.0 / 200.0; step /= 2.0)
+        for (double step = 1.0 / 8.0; step > 1.0 / 200.0; step /= 2.0)
             while (try_range(&s, s.up * exp2(step), s.up * exp2(step)) ||
                    try_range(&s, s.up * exp2(-step), s.up * exp2(-step)))
                 continue;
