@@ -178,7 +178,10 @@ double vqc_observation_divergence(const vqc_observation *o, const vqc_observer_o
 
 enum { COARSE = 32, MIDDLE = 4, KEPT = 4 };
 
-/* The best candidates of the coarse pass, best first. */
+/* Divergences this close are the same, and the wider range is better. */
+#define TIE 1e-9
+
+/* The best candidates, best first. */
 typedef struct candidates {
     uint32_t bins[KEPT];
     double value[KEPT];
@@ -187,12 +190,10 @@ typedef struct candidates {
 
 static void offer(candidates *c, uint32_t bins, double value)
 {
-    size_t i = c->count < KEPT ? c->count++ : KEPT;
-    if (i == KEPT && !(value < c->value[KEPT - 1]))
+    if (c->count == KEPT && !(value < c->value[KEPT - 1] - TIE))
         return;
-    if (i == KEPT)
-        i--;
-    for (; i > 0 && value < c->value[i - 1]; i--) {
+    size_t i = c->count < KEPT ? c->count++ : KEPT - 1;
+    for (; i > 0 && value < c->value[i - 1] - TIE; i--) {
         c->bins[i] = c->bins[i - 1];
         c->value[i] = c->value[i - 1];
     }
@@ -200,32 +201,39 @@ static void offer(candidates *c, uint32_t bins, double value)
     c->value[i] = value;
 }
 
+/* Offers every `step`-th candidate around `middle`, widest first. */
+static void offer_around(candidates *c, const prefix *p, int level_bits, uint32_t middle,
+                         uint32_t reach, uint32_t step, uint32_t most)
+{
+    for (uint32_t bins = middle + reach; bins > 0 && bins + reach > middle;
+         bins = bins > step ? bins - step : 0)
+        if (bins <= most)
+            offer(c, bins, divergence_at(p, bins, level_bits));
+}
+
 vqc_range vqc_observation_entropy(const vqc_observation *o, const vqc_observer_options *options)
 {
     prefix p;
     prefix_make(&p, o, options->symmetric);
-    const int levels = level_bits_of(options);
+    const int level_bits = level_bits_of(options);
     const uint32_t down = p.zero > p.first ? p.zero - p.first : 0;
     const uint32_t up = p.end > p.zero ? p.end - p.zero : 0;
     const uint32_t most = down > up ? down : up;
-    candidates best = {.count = 0};
+    candidates coarse = {.count = 0}, fine = {.count = 0};
     for (uint32_t bins = most; bins > 0; bins = bins > COARSE ? bins - COARSE : 0) {
-        const double value = divergence_at(&p, bins, levels);
+        const double value = divergence_at(&p, bins, level_bits);
         if (!isfinite(value))
             break; /* fewer bins than levels, from here on */
-        offer(&best, bins, value);
+        offer(&coarse, bins, value);
     }
-    if (best.count == 0)
+    if (coarse.count == 0)
         return vqc_observation_cut(o, (double)o->min, (double)o->max, options->symmetric);
-    candidates fine = {.count = 0};
-    for (size_t i = 0; i < best.count; i++)
-        for (uint32_t bins = best.bins[i] > COARSE ? best.bins[i] - COARSE : 1;
-             bins < best.bins[i] + COARSE && bins <= most; bins += MIDDLE)
-            offer(&fine, bins, divergence_at(&p, bins, levels));
-    candidates finest = best;
-    for (uint32_t bins = fine.bins[0] > MIDDLE ? fine.bins[0] - MIDDLE : 1;
-         bins < fine.bins[0] + MIDDLE && bins <= most; bins++)
-        offer(&finest, bins, divergence_at(&p, bins, levels));
+    offer(&fine, coarse.bins[0], coarse.value[0]);
+    for (size_t i = 0; i < coarse.count; i++)
+        offer_around(&fine, &p, level_bits, coarse.bins[i], COARSE, MIDDLE, most);
+    candidates finest = {.count = 0};
+    offer(&finest, fine.bins[0], fine.value[0]);
+    offer_around(&finest, &p, level_bits, fine.bins[0], MIDDLE, 1, most);
     const double reach = (double)finest.bins[0] * vqc_observation_width(o);
     return vqc_observation_cut(o, -reach, reach, options->symmetric);
 }

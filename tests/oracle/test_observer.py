@@ -2,8 +2,9 @@
 
 Samples of several distributions are observed by tests/oracle/observer_tool.c. Counts, bins and moments must be those of
 NumPy, percentiles lie within a bin's width of np.percentile, Kullback-Leibler divergences equal a plain implementation
-and that of the range found is within 10% of the least of all clip points, and the range of least squared error is as good as a
-search by quantizing the values themselves. Prints "N passed, N failed, N skipped"; exit code 1 when something failed.
+and that of the range found is within 10% of the least of all clip points, and the range of least squared error is as
+good as a search by quantizing the values themselves. Prints "N passed, N failed, N skipped"; exit code 1 when something
+failed.
 """
 
 import os
@@ -137,7 +138,8 @@ def check_stats(name, samples, stats, counts):
     limit = 2.0 ** np.frexp(np.abs(finite).max())[1]
     wide = finite.astype(np.float64)
     check(stats[0] == limit, f"{name}: limit {stats[0]}, wanted {limit}")
-    check(stats[1:5] == [len(finite), (finite == 0).sum(), np.isnan(x).sum(), np.isinf(x).sum()], f"{name}: counts {stats}")
+    wanted = [len(finite), (finite == 0).sum(), np.isnan(x).sum(), np.isinf(x).sum()]
+    check(stats[1:5] == wanted, f"{name}: counts {stats}")
     check(stats[5] == finite.min() and stats[6] == finite.max(), f"{name}: extremes {stats}")
     check(abs(stats[7] - wide.sum()) < 1e-6 * np.abs(wide).sum(), f"{name}: sum {stats[7]} {wide.sum()}")
     check(abs(stats[8] / (wide ** 2).sum() - 1) < 1e-6, f"{name}: sum of squares {stats[8]}")
@@ -172,7 +174,8 @@ def check_entropy(name, counts, width, ranges, kl):
         best = min(kl[symmetric, bins] for bins in range(1, HALF + 1))
         for bins in list(range(1, HALF + 1, 331)) + [HALF]:
             want, got = divergence_at(counts, bins, symmetric), kl[symmetric, bins]
-            check(got == want or abs(got - want) < 1e-9 + 1e-9 * want, f"{name}: KL at {bins} {symmetric}: {got} {want}")
+            check(got == want or abs(got - want) < 1e-9 + 1e-9 * want,
+                  f"{name}: KL at {bins} {symmetric}: {got} {want}")
         low, high, _ = ranges["entropy", 8, symmetric]
         if np.isinf(best):
             check([low, high] == ranges["minmax", 8, symmetric][:2], f"{name}: entropy without a choice: {low} {high}")
@@ -203,8 +206,8 @@ def main():
     build = os.environ.get("B", os.path.join(ROOT, "build"))
     tool = os.path.join(folder.name, "observer_tool")
     subprocess.run([os.environ.get("CC", "gcc"), "-std=c17", "-O2", "-D_GNU_SOURCE", "-I", ROOT,
-                    os.path.join(ROOT, "tests/oracle/observer_tool.c"), f"{build}/libvqc.a", "-o", tool, "-fopenmp", "-lm"],
-                   check=True)
+                    os.path.join(ROOT, "tests/oracle/observer_tool.c"), f"{build}/libvqc.a", "-o", tool, "-fopenmp",
+                    "-lm"], check=True)
     for name, rows in distributions():
         samples = [row.astype(np.float32) for row in rows]
         stats, counts, ranges, kl = run_tool(tool, folder.name, samples)
