@@ -36,7 +36,10 @@ static size_t count_gates(const vqc_gates *gates)
 {
     return (size_t)!isnan(gates->max_size_ratio) + (size_t)!isnan(gates->min_weight_sqnr_db) +
            (size_t)!isnan(gates->layer_max_size_ratio) +
-           (size_t)!isnan(gates->layer_min_weight_sqnr_db);
+           (size_t)!isnan(gates->layer_min_weight_sqnr_db) +
+           (size_t)!isnan(gates->min_output_sqnr_db) + (size_t)!isnan(gates->min_cosine) +
+           (size_t)!isnan(gates->min_top1_agreement) + (size_t)!isnan(gates->max_accuracy_drop) +
+           (size_t)!isnan(gates->min_accuracy);
 }
 
 /* What can be known to go wrong before a model is read. */
@@ -134,6 +137,8 @@ static void run_job(const batch *run, vqc_job *job, size_t index)
     vqc_progress_start(&progress, label, args->quiet);
     vqc_run_options options = {
         .threads = args->threads,
+        .calibration_data = args->calib,
+        .evaluation_data = args->eval,
         .dry_run = args->dry_run,
         .overwrite = args->force,
         .progress = vqc_progress_update,

@@ -17,6 +17,8 @@ typedef struct vqc_compress_args {
     const char *output; /* NULL: beside each model */
     const char *report; /* NULL: as the recipe says */
     const char *cpu;    /* NULL: the best */
+    const char *calib;  /* NULL: as the recipe says */
+    const char *eval;   /* the same */
     const char **sets;  /* [set_count] */
     size_t set_count;
     int threads; /* 0: one per core */

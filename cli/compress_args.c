@@ -8,12 +8,14 @@
 #include "cli/text.h"
 
 enum { JOBS_MAX = 1024 };
-enum { OPT_SET = 256, OPT_DRY_RUN, OPT_REPORT, OPT_CPU, OPT_FORCE, OPT_JSON };
+enum { OPT_SET = 256, OPT_DRY_RUN, OPT_REPORT, OPT_CPU, OPT_FORCE, OPT_JSON, OPT_CALIB, OPT_EVAL };
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'},
     {"output", required_argument, NULL, 'o'},
     {"set", required_argument, NULL, OPT_SET},
+    {"calib", required_argument, NULL, OPT_CALIB},
+    {"eval", required_argument, NULL, OPT_EVAL},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"report", required_argument, NULL, OPT_REPORT},
     {"jobs", required_argument, NULL, 'j'},
@@ -37,6 +39,12 @@ static const char help_text[] =
     "                        in /, the folder to write into (default: beside the model, with the\n"
     "                        name of the recipe: model.onnx, int8.yaml -> model.int8.onnx)\n"
     "      --set KEY=VALUE   change one key of the recipe: --set weights.bits=4; repeatable\n"
+    "      --calib PATH      samples to calibrate with, in place of the recipe's calibrate.data:\n"
+    "                        .npz, .npy, a folder of pictures, arrays or ONNX test data, "
+    "synthetic\n"
+    "      --eval PATH       samples to compare the original and the written model on, in place "
+    "of\n"
+    "                        the recipe's evaluate.data; with labels also their accuracy\n"
     "      --dry-run         show what would be done, with exact sizes, and write nothing\n"
     "      --force           replace an output that exists, even the model itself\n"
     "      --report FILE     also write the result to FILE as JSON\n"
@@ -54,7 +62,8 @@ static const char help_text[] =
     "\n"
     "  vqc compress model.onnx                            8-bit weights -> model.int8.onnx\n"
     "  vqc compress model.onnx -c mixed.yaml --dry-run    what a recipe would do\n"
-    "  vqc compress models/*.onnx -c int8.yaml -o small/  a whole folder\n";
+    "  vqc compress models/*.onnx -c int8.yaml -o small/  a whole folder\n"
+    "  vqc compress m.onnx -c int8-static.yaml --calib c.npz   integer activations too\n";
 
 /* Stores one option; false when an error was printed. */
 static bool take_option(int option, vqc_compress_args *args)
@@ -73,6 +82,10 @@ static bool take_option(int option, vqc_compress_args *args)
     case OPT_SET:
         args->sets[args->set_count++] = optarg;
         return true;
+    case OPT_CALIB:
+        return vqc_args_once(command, "--calib", &args->calib, optarg);
+    case OPT_EVAL:
+        return vqc_args_once(command, "--eval", &args->eval, optarg);
     case 'j':
         if (!vqc_args_integer(command, "--jobs", optarg, 1, JOBS_MAX, &jobs))
             return false;

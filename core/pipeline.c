@@ -1,15 +1,18 @@
 #include "core/pipeline.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
+#include "core/fold/fold.h"
 #include "core/metrics.h"
 #include "core/opset.h"
 #include "core/plan.h"
 #include "core/report.h"
+#include "core/static/static_run.h"
 #include "core/tensor.h"
 
 typedef struct run {
@@ -21,7 +24,8 @@ typedef struct run {
     vqc_graph *graph;
     vqc_arena *arena; /* the plan's */
     vqc_plan plan;
-    vqc_error_sums sums; /* of all coded layers */
+    vqc_arena *static_arena; /* codes of static layers */
+    vqc_error_sums sums;     /* of all coded layers */
 } run;
 
 /* ---- planning, and raising the opset when a decision needs it ---- */
@@ -108,6 +112,196 @@ static vqc_status plan_and_raise(run *r)
         }
     }
     return vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+}
+
+/* ---- folding ---- */
+
+static vqc_status fold(run *r)
+{
+    vqc_fold_counts counts;
+    vqc_status status = vqc_fold_model(r->model, &counts, r->error);
+
+    if (status != VQC_OK) {
+        return status;
+    }
+    r->report->folded = counts.norms + counts.scales + counts.constants + counts.idle;
+    if (r->report->folded == 0) {
+        return r->recipe->fold ? vqc_report_note(r->report, r->error, "nothing to fold") : VQC_OK;
+    }
+    return vqc_report_note(r->report, r->error,
+                           "folded: %zu BatchNormalization and %zu Mul or Add into weights, %zu "
+                           "constant expressions, %zu Identity or Dropout",
+                           counts.norms, counts.scales, counts.constants, counts.idle);
+}
+
+static bool asks_static(const vqc_recipe *recipe)
+{
+    bool is_static = recipe->weights.activations == VQC_ACTIVATIONS_STATIC;
+
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        is_static = is_static || ((recipe->rules[i].spec.set & VQC_SPEC_ACTIVATIONS) != 0 &&
+                                  recipe->rules[i].spec.activations == VQC_ACTIVATIONS_STATIC);
+    }
+    return is_static;
+}
+
+/*
+ * Below IR 4 every constant is listed as an input too; new ones would have to be, and dropped ones
+ * taken out. Static quantization adds hundreds, so it raises the IR, which takes the constants out
+ * of the inputs.
+ */
+static vqc_status raise_ir(run *r)
+{
+    vqc_graph *graph = NULL;
+    vqc_patch *patch;
+    vqc_status status = VQC_OK;
+
+    if (r->model->proto->ir_version >= 4) {
+        return VQC_OK;
+    }
+    status = vqc_graph_create(r->model, &graph, r->error);
+    if (status == VQC_OK) {
+        patch = vqc_patch_create(graph);
+        if (patch == NULL) {
+            status = vqc_fail_memory(r->error, 0);
+        } else {
+            vqc_patch_need_ir(patch, 4);
+            status = vqc_patch_apply(patch, r->error);
+        }
+    }
+    vqc_graph_destroy(&graph);
+    return status;
+}
+
+/* ---- static quantization ---- */
+
+static bool wants_static(const run *r)
+{
+    for (size_t i = 0; i < r->plan.count; i++) {
+        if (r->plan.layers[i].may_code && r->plan.layers[i].is_static) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is known of a static layer across a new plan of the rewritten graph. */
+static vqc_plan_layer *same_layer(vqc_plan *plan, const vqc_plan_layer *other)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        if (strcmp(plan->layers[i].layer->value->name, other->layer->value->name) == 0 &&
+            strcmp(plan->layers[i].layer->scope->path, other->layer->scope->path) == 0) {
+            return &plan->layers[i];
+        }
+    }
+    return NULL;
+}
+
+/* Plans the rewritten graph: the same layers, those with codes as they were coded. */
+static vqc_status plan_rewritten(run *r)
+{
+    vqc_arena *old_arena = r->arena;
+    vqc_graph *old_graph = r->graph;
+    vqc_plan old = r->plan;
+    int64_t ignored;
+    vqc_status status;
+
+    r->arena = NULL;
+    r->graph = NULL;
+    status = plan_model(r);
+    for (size_t i = 0; i < r->plan.count && status == VQC_OK; i++) {
+        r->plan.layers[i].is_static = false;
+    }
+    for (size_t i = 0; i < old.count && status == VQC_OK; i++) {
+        vqc_plan_layer *item =
+            old.layers[i].code == NULL ? NULL : same_layer(&r->plan, &old.layers[i]);
+        if (item != NULL) {
+            item->is_static = true;
+            item->may_code = true;
+            item->code = old.layers[i].code;
+        }
+    }
+    if (status == VQC_OK) {
+        vqc_plan_keep_small(&r->plan);
+        status = vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+    }
+    for (size_t i = 0; i < r->plan.count && status == VQC_OK; i++) {
+        if (r->plan.layers[i].code != NULL) {
+            r->plan.layers[i].code->decision = &r->plan.layers[i].decision;
+        }
+    }
+    vqc_graph_destroy(&old_graph);
+    vqc_arena_destroy(&old_arena);
+    return status;
+}
+
+/* Layers that cannot be static after all are planned as weight-only ones. */
+static vqc_status give_up_static(run *r, const char *why)
+{
+    int64_t ignored;
+
+    for (size_t i = 0; i < r->plan.count; i++) {
+        r->plan.layers[i].is_static = false;
+    }
+    vqc_plan_keep_small(&r->plan);
+    vqc_status status = vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+    return status == VQC_OK
+               ? vqc_report_note(r->report, r->error, "activations stay float: %s", why)
+               : status;
+}
+
+static vqc_status quantize_static(run *r)
+{
+    vqc_static_job job = {
+        .graph = r->graph,
+        .plan = &r->plan,
+        .recipe = r->recipe,
+        .samples = r->options->samples,
+        .stats = r->options->stats,
+        .threads = r->options->run->threads,
+        .report = r->report,
+        .progress = r->options->run->progress,
+        .progress_context = r->options->run->progress_context,
+    };
+    vqc_messages missing = {0};
+    vqc_status status;
+
+    if (!wants_static(r)) {
+        return VQC_OK;
+    }
+    if (r->graph->scopes[0]->opset < 13) {
+        return give_up_static(r, "QuantizeLinear with a scale per channel needs opset 13");
+    }
+    status = vqc_program_missing(r->graph, &missing, r->error);
+    if (status == VQC_OK && missing.count > 0) {
+        char why[512];
+        size_t used = 0;
+        for (size_t i = 0; i < missing.count && used < sizeof why; i++) {
+            used += (size_t)snprintf(why + used, sizeof why - used, "%s%s", i > 0 ? ", " : "",
+                                     missing.items[i]);
+        }
+        status = vqc_report_note(r->report, r->error, "vqc cannot run this model: %s", why);
+        vqc_messages_clear(&missing);
+        return status == VQC_OK ? give_up_static(r, "calibration needs to run the model") : status;
+    }
+    if (status == VQC_OK && job.samples == NULL) {
+        status = vqc_fail(r->error, VQC_ERR_USAGE,
+                          "%s: activations: static needs calibration data: got none, expected "
+                          "--calib PATH or calibrate.data in the recipe",
+                          r->recipe->path);
+    }
+    r->static_arena = vqc_arena_create();
+    job.arena = r->static_arena;
+    if (status == VQC_OK && r->static_arena == NULL) {
+        status = vqc_fail_memory(r->error, 0);
+    }
+    if (status == VQC_OK) {
+        status = vqc_static_run(&job, r->error);
+    }
+    if (job.stats != r->options->stats) {
+        vqc_stats_destroy(&job.stats);
+    }
+    return status == VQC_OK ? plan_rewritten(r) : status;
 }
 
 /* ---- one layer ---- */
@@ -216,7 +410,7 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
     }
     added = vqc_patch_added_bytes(patch);
     removed = vqc_patch_removed_bytes(patch);
-    if (added >= removed) {
+    if (added >= removed && item->code == NULL) {
         vqc_patch_drop(patch);
         return keep(r, item, out,
                     vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->before_bytes,
@@ -226,7 +420,11 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
         status = check_values(r, item, arena);
     } else {
         vqc_patch_drop(patch);
-        status = fit(r, item, arena, &code);
+        if (item->code != NULL) {
+            code = *item->code;
+        } else {
+            status = fit(r, item, arena, &code);
+        }
         if (status == VQC_OK) {
             status = emit(r, item, &code, &patch);
         }
@@ -370,7 +568,16 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
 #endif
     report->opset_before = vqc_model_opset(model->proto, "");
     report->ir_before = model->proto->ir_version;
-    status = plan_and_raise(&r);
+    status = asks_static(recipe) ? raise_ir(&r) : VQC_OK;
+    if (status == VQC_OK && (recipe->fold || asks_static(recipe))) {
+        status = fold(&r);
+    }
+    if (status == VQC_OK) {
+        status = plan_and_raise(&r);
+    }
+    if (status == VQC_OK) {
+        status = quantize_static(&r);
+    }
     if (status == VQC_OK) {
         status = encode_layers(&r);
     }
@@ -384,5 +591,6 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     vqc_report_total(report);
     vqc_graph_destroy(&r.graph);
     vqc_arena_destroy(&r.arena);
+    vqc_arena_destroy(&r.static_arena);
     return status;
 }

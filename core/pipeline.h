@@ -2,6 +2,8 @@
 #ifndef VQC_CORE_PIPELINE_H
 #define VQC_CORE_PIPELINE_H
 
+#include "core/calibrate/calibrate.h"
+#include "core/data/samples.h"
 #include "core/model.h"
 #include "core/recipe.h"
 #include "core/vqc.h"
@@ -10,6 +12,9 @@ typedef struct vqc_pipeline_options {
     /* threads, progress, dry_run (sizes only: tensor payloads stay NULL in the model); not NULL */
     const vqc_run_options *run;
     bool keep_opset; /* never raise it */
+    /* What static quantization calibrates with; NULL: none, and such layers stay weight-only. */
+    vqc_samples *samples;
+    vqc_stats *stats; /* a calibration cache of this model, or NULL */
 } vqc_pipeline_options;
 
 /*

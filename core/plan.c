@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/codec/int_fit.h"
+#include "core/static/static_units.h"
 #include "core/tensor.h"
 
 /* Whether this constant is part of the plan: a weight, or named by a rule. Scales of quantized
@@ -12,6 +13,8 @@ static bool belongs(const vqc_layer *layer, bool named)
     return layer->role != VQC_ROLE_SCALE &&
            (layer->role == VQC_ROLE_WEIGHT || (named && layer->elements > 0));
 }
+
+static const char TOO_SMALL[] = "fewer elements than min_elements";
 
 static const char *why_not(const vqc_layer *layer, const vqc_weight_spec *spec)
 {
@@ -33,8 +36,8 @@ static const char *why_not(const vqc_layer *layer, const vqc_weight_spec *spec)
     if (layer->rank > VQC_LAYER_MAX_RANK) {
         return "has more than 64 dimensions";
     }
-    if (layer->elements < (size_t)spec->min_elements) {
-        return "fewer elements than min_elements";
+    if (layer->elements < (size_t)spec->min_elements && !vqc_static_layer_fits(layer, spec)) {
+        return TOO_SMALL;
     }
     return NULL;
 }
@@ -114,9 +117,22 @@ vqc_status vqc_plan_resolve(vqc_graph *graph, const vqc_recipe *recipe, vqc_aren
         item->layer = layer;
         item->reason = why_not(layer, &item->spec);
         item->may_code = item->reason == NULL;
+        item->is_static = item->may_code && vqc_static_layer_fits(layer, &item->spec);
         plan->count++;
     }
     return VQC_OK;
+}
+
+void vqc_plan_keep_small(vqc_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        vqc_plan_layer *item = &plan->layers[i];
+        if (item->may_code && !item->is_static &&
+            item->layer->elements < (size_t)item->spec.min_elements) {
+            item->may_code = false;
+            item->reason = TOO_SMALL;
+        }
+    }
 }
 
 static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, int64_t max_opset,
@@ -126,6 +142,7 @@ static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, 
     vqc_target target = {
         .operators = recipe->operators,
         .objective = recipe->objective,
+        .weight_codes = recipe->fixed.weight_codes,
         .opset = layer->scope->opset,
         .max_opset = max_opset > layer->scope->opset ? max_opset : layer->scope->opset,
     };
@@ -138,6 +155,7 @@ static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, 
     d->layer = layer;
     d->spec = item->spec;
     d->codec = vqc_codec_find(item->spec.codec);
+    d->is_static = item->is_static;
     d->reason = "";
     if (d->codec == NULL) {
         return vqc_fail(error, VQC_ERR_INTERNAL, "codec \"%s\" is not in the table",

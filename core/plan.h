@@ -11,7 +11,10 @@ typedef struct vqc_plan_layer {
     vqc_weight_spec spec;
     bool may_code; /* codable by role, size and recipe; else `reason` says why not */
     const char *reason;
+    bool is_static;        /* its operator may compute with static integer activations */
     vqc_decision decision; /* valid after vqc_plan_prepare when may_code */
+    vqc_code *code;        /* when it was coded before the layers' turn; else NULL */
+    const float *decoded;  /* [elements] what `code` decodes to, when somebody asked; else NULL */
 } vqc_plan_layer;
 
 typedef struct vqc_plan {
@@ -23,6 +26,9 @@ typedef struct vqc_plan {
 /* Finds the layers and resolves the recipe for each. Everything lives in `arena`. */
 vqc_status vqc_plan_resolve(vqc_graph *graph, const vqc_recipe *recipe, vqc_arena *arena,
                             vqc_plan *plan, vqc_error *error);
+
+/* Layers below min_elements that only static quantization would have coded stay as they are. */
+void vqc_plan_keep_small(vqc_plan *plan);
 
 /*
  * Lets each layer's codec decide for its form. max_opset: how far the opset may be raised (0: not

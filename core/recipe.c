@@ -49,6 +49,14 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error)
     recipe->operators = VQC_OPERATORS_STANDARD;
     recipe->objective = VQC_OBJECTIVE_SIZE;
     recipe->weights = vqc_weight_spec_default();
+    recipe->fixed.percentile = 99.99;
+    recipe->accuracy.output_sqnr_db = (double)NAN;
+    recipe->accuracy.max_accuracy_drop = (double)NAN;
+    recipe->gates.min_output_sqnr_db = (double)NAN;
+    recipe->gates.min_cosine = (double)NAN;
+    recipe->gates.min_top1_agreement = (double)NAN;
+    recipe->gates.max_accuracy_drop = (double)NAN;
+    recipe->gates.min_accuracy = (double)NAN;
     recipe->gates.max_size_ratio = (double)NAN;
     recipe->gates.min_weight_sqnr_db = (double)NAN;
     recipe->gates.layer_max_size_ratio = (double)NAN;
@@ -93,6 +101,9 @@ void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over)
     }
     if (over->set & VQC_SPEC_REDUCE_RANGE) {
         base->reduce_range = over->reduce_range;
+    }
+    if (over->set & VQC_SPEC_OBSERVER) {
+        base->observer = over->observer;
     }
     if (over->set & VQC_SPEC_ROUNDING) {
         base->rounding = over->rounding;
@@ -310,7 +321,7 @@ vqc_weight_spec vqc_recipe_resolve(const vqc_recipe *recipe, const vqc_match_sub
             rule_hits[i] = true;
         }
     }
-    if (!vqc_weight_spec_can_be_dynamic(&spec)) {
+    if (spec.activations == VQC_ACTIVATIONS_DYNAMIC && !vqc_weight_spec_can_be_dynamic(&spec)) {
         spec.activations = VQC_ACTIVATIONS_NONE;
     }
     if (named != NULL) {

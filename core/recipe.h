@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/calibrate/observer.h"
+#include "core/data/samples_request.h"
 #include "core/error.h"
 #include "core/memory.h"
 
@@ -29,7 +31,38 @@ typedef enum vqc_rounding {
     VQC_ROUNDING_NEAREST,
     VQC_ROUNDING_BALANCED
 } vqc_rounding;
-typedef enum vqc_activations { VQC_ACTIVATIONS_NONE, VQC_ACTIVATIONS_DYNAMIC } vqc_activations;
+typedef enum vqc_activations {
+    VQC_ACTIVATIONS_NONE,
+    VQC_ACTIVATIONS_DYNAMIC,
+    VQC_ACTIVATIONS_STATIC
+} vqc_activations;
+/* How much of the graph static quantization takes; AUTO measures which is better. */
+typedef enum vqc_static_operators {
+    VQC_STATIC_OPERATORS_AUTO,
+    VQC_STATIC_OPERATORS_CHAINS,
+    VQC_STATIC_OPERATORS_LINEAR
+} vqc_static_operators;
+typedef enum vqc_static_format { VQC_STATIC_QDQ, VQC_STATIC_QOPERATOR } vqc_static_format;
+typedef enum vqc_activation_type {
+    VQC_ACTIVATION_UINT8,
+    VQC_ACTIVATION_INT8,
+    VQC_ACTIVATION_UINT16,
+    VQC_ACTIVATION_INT16
+} vqc_activation_type;
+/* Weight codes of static layers: int8 with the range cut so that no CPU overflows 16 bits, full
+ * int8, or uint8 around 128. */
+typedef enum vqc_weight_codes {
+    VQC_WEIGHT_CODES_INT8_SAFE,
+    VQC_WEIGHT_CODES_INT8,
+    VQC_WEIGHT_CODES_UINT8
+} vqc_weight_codes;
+typedef enum vqc_equalize {
+    VQC_EQUALIZE_AUTO,
+    VQC_EQUALIZE_NONE,
+    VQC_EQUALIZE_CROSS_LAYER,
+    VQC_EQUALIZE_SMOOTH
+} vqc_equalize;
+typedef enum vqc_switch { VQC_SWITCH_AUTO, VQC_SWITCH_OFF, VQC_SWITCH_ON } vqc_switch;
 /* How a coded weight is written into the graph; AUTO picks by operator, opset and objective. */
 typedef enum vqc_pattern {
     VQC_PATTERN_AUTO,
@@ -51,7 +84,8 @@ enum {
     VQC_SPEC_MIN_ELEMENTS = 1u << 8,
     VQC_SPEC_PATTERN = 1u << 9,
     VQC_SPEC_ACTIVATIONS = 1u << 10,
-    VQC_SPEC_ROUNDING = 1u << 11
+    VQC_SPEC_ROUNDING = 1u << 11,
+    VQC_SPEC_OBSERVER = 1u << 12
 };
 
 /* How to code one weight. Defaults are those of vqc_weight_spec_default(). */
@@ -70,6 +104,7 @@ typedef struct vqc_weight_spec {
     int64_t min_elements; /* smaller weights stay as they are */
     vqc_pattern pattern;
     vqc_activations activations;
+    vqc_observer_kind observer; /* activations static: of the layer's input and output */
 } vqc_weight_spec;
 
 /* What a layers: rule applies to; an unset key matches everything, all set keys must match. */
@@ -94,12 +129,45 @@ typedef struct vqc_layer_rule {
     int column;
 } vqc_layer_rule;
 
+/* Static quantization of activations, for all layers with activations: static. */
+typedef struct vqc_static_options {
+    vqc_static_format format;
+    vqc_activation_type type;
+    bool symmetric; /* zero point at the middle */
+    vqc_static_operators operators;
+    double percentile; /* observer percentile: share of values inside the range, 50 < p <= 100 */
+    vqc_weight_codes weight_codes;
+    vqc_switch bias_correction;
+    vqc_equalize equalize;
+    vqc_match *exclude; /* [exclude_count] nodes that stay float: names, ops, first, last */
+    size_t exclude_count;
+} vqc_static_options;
+
+/* The accuracy that a static model must keep on samples of its own; unset: NAN. */
+typedef struct vqc_accuracy_target {
+    double output_sqnr_db;    /* of the worst output */
+    double max_accuracy_drop; /* points of top-1 */
+    bool wide_fallback;       /* what hurts gets 16-bit activations instead of float */
+} vqc_accuracy_target;
+
+/* Where samples come from; path NULL: nothing given. */
+typedef struct vqc_data_options {
+    vqc_samples_request calibrate; /* also from --calib */
+    vqc_samples_request evaluate;  /* also from --eval; path NULL: held-out calibration samples */
+    char *cache;                   /* calibration cache to read when it is there, else to write */
+} vqc_data_options;
+
 /* Unset limits are NAN. */
 typedef struct vqc_gates {
     double max_size_ratio;           /* file bytes after / before */
     double min_weight_sqnr_db;       /* all coded weights together */
     double layer_max_size_ratio;     /* any coded layer */
     double layer_min_weight_sqnr_db; /* any coded layer */
+    double min_output_sqnr_db;       /* measured by running both models: the worst output */
+    double min_cosine;               /* the same */
+    double min_top1_agreement;       /* share of samples, 0..1 */
+    double max_accuracy_drop;        /* points of top-1, needs labels */
+    double min_accuracy;             /* top-1 in percent, needs labels */
     bool remove_file;                /* on_miss: remove_file (default keep_file) */
 } vqc_gates;
 
@@ -121,6 +189,10 @@ struct vqc_recipe {
     vqc_weight_spec weights; /* defaults, already merged with weights: and activations: */
     vqc_layer_rule *rules;   /* [rule_count], later rules win */
     size_t rule_count;
+    bool fold;                /* fold BatchNormalization and constants into weights */
+    vqc_static_options fixed; /* static quantization */
+    vqc_accuracy_target accuracy;
+    vqc_data_options data;
     vqc_gates gates;
     vqc_report_options report;
 };

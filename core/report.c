@@ -137,6 +137,54 @@ static vqc_status check_layer(vqc_report *report, const vqc_layer_report *layer,
     return status;
 }
 
+bool vqc_gates_need_outputs(const vqc_gates *gates)
+{
+    return !isnan(gates->min_output_sqnr_db) || !isnan(gates->min_cosine) ||
+           !isnan(gates->min_top1_agreement) || !isnan(gates->max_accuracy_drop) ||
+           !isnan(gates->min_accuracy);
+}
+
+/* A gate that wants at least `limit`; a value that is not a number misses it. */
+static vqc_status check_least(vqc_report *report, const char *gate, const char *output,
+                              double limit, double value, vqc_error *error)
+{
+    return isnan(limit) || value >= limit ? VQC_OK
+                                          : add_miss(report, gate, output, limit, value, error);
+}
+
+/* Gates on what running both models showed; a copy of the original meets them all. */
+static vqc_status check_verification(vqc_report *report, const vqc_gates *gates, vqc_error *error)
+{
+    const vqc_verification *v = &report->verification;
+    double drop = v->top1_before - v->top1_after;
+    vqc_status status = VQC_OK;
+
+    if (v->data == NULL || report->unchanged || report->dry_run) {
+        return VQC_OK;
+    }
+    status = check_least(report, "min_output_sqnr_db", "", gates->min_output_sqnr_db,
+                         v->min_sqnr_db, error);
+    for (size_t i = 0; i < v->output_count && status == VQC_OK; i++) {
+        const vqc_value_error *output = &v->outputs[i];
+        if (!isnan(output->sqnr_db)) {
+            status = check_least(report, "min_cosine", output->name, gates->min_cosine,
+                                 output->cosine, error);
+        }
+    }
+    if (status == VQC_OK && v->output_count > 0) {
+        status = check_least(report, "min_top1_agreement", v->outputs[0].name,
+                             gates->min_top1_agreement, v->outputs[0].agreement, error);
+    }
+    if (status == VQC_OK && !isnan(gates->max_accuracy_drop) &&
+        !(drop <= gates->max_accuracy_drop)) {
+        status = add_miss(report, "max_accuracy_drop", "", gates->max_accuracy_drop, drop, error);
+    }
+    if (status == VQC_OK) {
+        status = check_least(report, "min_accuracy", "", gates->min_accuracy, v->top1_after, error);
+    }
+    return status;
+}
+
 vqc_status vqc_report_check_gates(vqc_report *report, const vqc_gates *gates, vqc_error *error)
 {
     double ratio = report->before.total_bytes == 0
@@ -151,6 +199,9 @@ vqc_status vqc_report_check_gates(vqc_report *report, const vqc_gates *gates, vq
         !(report->metrics.sqnr_db >= gates->min_weight_sqnr_db)) {
         status = add_miss(report, "min_weight_sqnr_db", "", gates->min_weight_sqnr_db,
                           report->metrics.sqnr_db, error);
+    }
+    if (status == VQC_OK) {
+        status = check_verification(report, gates, error);
     }
     for (size_t i = 0; i < report->layer_count && status == VQC_OK; i++) {
         if (report->layers[i].status == VQC_LAYER_CODED) {

@@ -26,4 +26,7 @@ vqc_status vqc_report_check_gates(vqc_report *report, const vqc_gates *gates, vq
 vqc_status vqc_report_stage(vqc_report *report, const char *stage, uint64_t time_ns,
                             vqc_error *error);
 
+/* Whether some gate can only be checked by running both models. */
+bool vqc_gates_need_outputs(const vqc_gates *gates);
+
 #endif

@@ -127,6 +127,49 @@ typedef struct vqc_stage_time {
     uint64_t time_ns;
 } vqc_stage_time;
 
+/* One quantized activation. */
+typedef struct vqc_activation_report {
+    const char *name;     /* of the tensor */
+    const char *node;     /* that computes it, "" for an input of the graph */
+    const char *op;       /* of that node */
+    const char *type;     /* "uint8", ... */
+    const char *observer; /* that made the range */
+    double min, max;      /* range that the codes cover */
+    double seen_min, seen_max;
+    double scale;
+    int64_t zero_point;
+} vqc_activation_report;
+
+/* One output of the model, or one value inside it, in the original and the written model. */
+typedef struct vqc_value_error {
+    const char *name;
+    const char *node; /* that computes it */
+    const char *op;
+    double sqnr_db;       /* 10 log10(sum ref^2 / sum (ref - got)^2), over all samples */
+    double cosine;        /* NAN for values inside the model */
+    double max_abs_error; /* the same */
+    double agreement;     /* outputs: share of samples with the same top-1; NAN otherwise */
+} vqc_value_error;
+
+/* Both models run on the same samples. Percentages and shares are NAN where they do not apply. */
+typedef struct vqc_verification {
+    const char *data;  /* path of the samples; "" when nothing was run */
+    bool held_out;     /* calibration samples that calibration did not see */
+    bool is_synthetic; /* random inputs: says little */
+    size_t samples;
+    vqc_value_error *outputs; /* [output_count] */
+    size_t output_count;
+    vqc_value_error *values; /* [value_count] inside the model, in its order; few samples */
+    size_t value_count;
+    size_t value_samples;
+    double min_sqnr_db;             /* of the worst output */
+    double top1_before, top1_after; /* percent, with labels */
+    double top5_before, top5_after;
+    double mse_before, mse_after; /* mean squared error to targets */
+    double perplexity_before, perplexity_after;
+    size_t nonfinite; /* NaN and infinities in outputs of the written model only */
+} vqc_verification;
+
 /* What a compression did (or, after a dry run, would do). */
 typedef struct vqc_report {
     void *arena; /* owns everything below */
@@ -150,6 +193,12 @@ typedef struct vqc_report {
     vqc_metrics metrics;      /* all coded layers together (count 0 after a dry run) */
     vqc_layer_report *layers; /* [layer_count], model order */
     size_t layer_count;
+    vqc_activation_report *activations; /* [activation_count] static quantization, model order */
+    size_t activation_count;
+    size_t folded;          /* nodes that folding took away */
+    size_t integer_layers;  /* layers that compute with static integer activations */
+    size_t possible_layers; /* and those that could */
+    vqc_verification verification;
     const char **notes; /* [note_count] things the user should know */
     size_t note_count;
     vqc_gate_miss *misses; /* [miss_count] */
@@ -165,9 +214,11 @@ void vqc_report_destroy(vqc_report **report);
 /* ---- compress ---- */
 
 typedef struct vqc_run_options {
-    int threads;    /* 0: one per core */
-    bool dry_run;   /* plan and measure sizes, write nothing */
-    bool overwrite; /* replace an existing output */
+    int threads;                  /* 0: one per core */
+    const char *calibration_data; /* samples in place of the recipe's calibrate.data, or NULL */
+    const char *evaluation_data;  /* the same for evaluate.data */
+    bool dry_run;                 /* plan and measure sizes, write nothing */
+    bool overwrite;               /* replace an existing output */
     /* Called now and then from one thread; may be NULL. */
     void (*progress)(void *context, const char *stage, size_t done, size_t total);
     void *progress_context;

@@ -7,6 +7,9 @@
 #include "core/error.h"
 #include "core/pipeline.h"
 #include "core/report.h"
+#include "core/static/static_run.h"
+#include "core/verify.h"
+#include "formats/compress_samples.h"
 #include "formats/onnx_file.h"
 
 typedef struct job {
@@ -16,6 +19,8 @@ typedef struct job {
     vqc_run_options run;
     vqc_report *report;
     vqc_model *model;
+    vqc_compress_samples samples;
+    bool samples_open;
     vqc_onnx_write_options write;
     vqc_onnx_written size; /* of the output */
 } job;
@@ -63,7 +68,7 @@ static vqc_status start_report(job *j, vqc_error *error)
 /* Opens and compresses; fills j->report and j->size. */
 static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
 {
-    vqc_pipeline_options options = {&j->run, keep_opset};
+    vqc_pipeline_options options = {.run = &j->run, .keep_opset = keep_opset};
     uint64_t start = now_ns();
     uint64_t opened;
     vqc_status status;
@@ -79,6 +84,11 @@ static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
     if (status == VQC_OK) {
         status = vqc_report_stage(j->report, "read", opened - start, error);
     }
+    if (status == VQC_OK && !j->samples_open) {
+        status = vqc_compress_samples_open(j->model, j->recipe, &j->run, &j->samples, error);
+        j->samples_open = status == VQC_OK;
+    }
+    options.samples = j->samples.calibration;
     if (status == VQC_OK) {
         status = vqc_pipeline_run(j->model, j->recipe, &options, j->report, error);
     }
@@ -91,6 +101,54 @@ static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
     if (status == VQC_OK) {
         j->report->after = file_size(j->size.file_size_bytes, j->size.external_size_bytes);
     }
+    return status;
+}
+
+/* Runs the original and what was made on samples that the recipe names, or on those kept apart. */
+static vqc_status verify(job *j, vqc_error *error)
+{
+    vqc_verify_options options = {
+        .threads = j->run.threads,
+        .progress = j->run.progress,
+        .progress_context = j->run.progress_context,
+    };
+    uint64_t start = now_ns();
+    vqc_samples *samples = j->samples.evaluation;
+    vqc_samples *subset = NULL;
+    vqc_model *original = NULL;
+    vqc_status status = VQC_OK;
+
+    if (j->run.dry_run || j->report->unchanged) {
+        return VQC_OK;
+    }
+    if (samples == NULL && j->samples.calibration != NULL) {
+        options.held_out = true;
+        status = vqc_static_held_out(j->samples.calibration, &subset, error);
+        samples = subset;
+    }
+    if (status == VQC_OK && samples == NULL) {
+        return vqc_gates_need_outputs(&j->recipe->gates)
+                   ? vqc_fail(error, VQC_ERR_USAGE,
+                              "%s: its gates need the model to be run: got no samples, expected "
+                              "--eval PATH or evaluate.data in the recipe",
+                              j->recipe->path)
+                   : VQC_OK;
+    }
+    if (status == VQC_OK) {
+        status = vqc_onnx_open(j->input, &original, error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_verify_models(original, j->model, samples, &options, j->report, error);
+    }
+    if (status == VQC_ERR_MODEL && j->samples.evaluation == NULL &&
+        !vqc_gates_need_outputs(&j->recipe->gates)) {
+        status = vqc_report_note(j->report, error, "not verified: %s", error->message);
+    }
+    if (status == VQC_OK) {
+        status = vqc_report_stage(j->report, "verify", now_ns() - start, error);
+    }
+    vqc_samples_destroy(&subset);
+    vqc_model_destroy(&original);
     return status;
 }
 
@@ -123,9 +181,13 @@ static vqc_status compress_and_write(job *j, vqc_error *error)
         return status;
     }
     report = j->report;
-    if (report->coded_count == 0 || report->after.total_bytes >= report->before.total_bytes) {
+    if ((report->coded_count == 0 && report->folded == 0) ||
+        report->after.total_bytes >= report->before.total_bytes) {
         status = vqc_report_unchanged(report, "the whole file would not be smaller", error);
         report->after = report->before;
+    }
+    if (status == VQC_OK) {
+        status = verify(j, error);
     }
     if (status == VQC_OK) {
         status = vqc_report_check_gates(report, &j->recipe->gates, error);
@@ -172,6 +234,7 @@ vqc_status vqc_compress_file(const char *input, const char *output, const vqc_re
         *out = j.report;
         j.report = NULL;
     }
+    vqc_compress_samples_close(&j.samples);
     vqc_report_destroy(&j.report);
     vqc_model_destroy(&j.model);
     return status;

@@ -32,8 +32,40 @@ static const char *const pattern_choices[] = {[VQC_PATTERN_AUTO] = "auto",
                                               [VQC_PATTERN_FOLDABLE] = "foldable",
                                               [VQC_PATTERN_MATMUL_NBITS] = "matmul_nbits",
                                               NULL};
-static const char *const activations_choices[] = {
-    [VQC_ACTIVATIONS_NONE] = "none", [VQC_ACTIVATIONS_DYNAMIC] = "dynamic", NULL};
+static const char *const activations_choices[] = {[VQC_ACTIVATIONS_NONE] = "none",
+                                                  [VQC_ACTIVATIONS_DYNAMIC] = "dynamic",
+                                                  [VQC_ACTIVATIONS_STATIC] = "static",
+                                                  NULL};
+static const char *const format_choices[] = {
+    [VQC_STATIC_QDQ] = "qdq", [VQC_STATIC_QOPERATOR] = "qoperator", NULL};
+static const char *const type_choices[] = {[VQC_ACTIVATION_UINT8] = "uint8",
+                                           [VQC_ACTIVATION_INT8] = "int8",
+                                           [VQC_ACTIVATION_UINT16] = "uint16",
+                                           [VQC_ACTIVATION_INT16] = "int16",
+                                           NULL};
+static const char *const static_operators_choices[] = {[VQC_STATIC_OPERATORS_AUTO] = "auto",
+                                                       [VQC_STATIC_OPERATORS_CHAINS] = "chains",
+                                                       [VQC_STATIC_OPERATORS_LINEAR] = "linear",
+                                                       NULL};
+static const char *const observer_choices[] = {[VQC_OBSERVER_AUTO] = "auto",
+                                               [VQC_OBSERVER_MINMAX] = "minmax",
+                                               [VQC_OBSERVER_MOVING_AVERAGE] = "moving_average",
+                                               [VQC_OBSERVER_PERCENTILE] = "percentile",
+                                               [VQC_OBSERVER_ENTROPY] = "entropy",
+                                               [VQC_OBSERVER_MSE] = "mse",
+                                               NULL};
+static const char *const weight_codes_choices[] = {[VQC_WEIGHT_CODES_INT8_SAFE] = "int8_safe",
+                                                   [VQC_WEIGHT_CODES_INT8] = "int8",
+                                                   [VQC_WEIGHT_CODES_UINT8] = "uint8",
+                                                   NULL};
+static const char *const switch_choices[] = {
+    [VQC_SWITCH_AUTO] = "auto", [VQC_SWITCH_OFF] = "off", [VQC_SWITCH_ON] = "on", NULL};
+static const char *const equalize_choices[] = {[VQC_EQUALIZE_AUTO] = "auto",
+                                               [VQC_EQUALIZE_NONE] = "none",
+                                               [VQC_EQUALIZE_CROSS_LAYER] = "cross_layer",
+                                               [VQC_EQUALIZE_SMOOTH] = "smooth",
+                                               NULL};
+static const char *const fallback_choices[] = {"float", "int16", NULL};
 static const char *const on_miss_choices[] = {"keep_file", "remove_file", NULL};
 static const char *const sort_choices[] = {
     [VQC_SORT_MODEL] = "model", [VQC_SORT_BYTES] = "bytes", [VQC_SORT_ERROR] = "error", NULL};
@@ -54,6 +86,26 @@ static const vqc_key_row target_rows[] = {
      .choices = objective_choices,
      .fallback = "size",
      .help = "What to favour where the smallest pattern is not the fastest one."},
+    {.name = "output_sqnr_db",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_recipe, accuracy.output_sqnr_db),
+     .min = 0,
+     .max = 200,
+     .help = "With activations: static: least signal-to-quantization-noise ratio of the model's "
+             "outputs, in dB, on calibration samples kept apart; what hurts most is left out until "
+             "it is met."},
+    {.name = "max_accuracy_drop",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_recipe, accuracy.max_accuracy_drop),
+     .min = 0,
+     .max = 100,
+     .help = "The same for top-1 accuracy, in points; needs labels."},
+    {.name = "fallback",
+     .type = VQC_KEY_ENUM_BOOL,
+     .offset = offsetof(vqc_recipe, accuracy.wide_fallback),
+     .choices = fallback_choices,
+     .fallback = "float",
+     .help = "What the layers get that hurt most: float or 16-bit activations."},
 };
 static const vqc_key_group target_group = {target_rows, COUNT_OF(target_rows), NULL, 0};
 
@@ -158,10 +210,21 @@ static const vqc_key_row activations_rows[] = {
      .spec_bit = VQC_SPEC_ACTIVATIONS,
      .fallback = "none",
      .help = "none: activations stay float; dynamic: quantized to 8 bits at every run, where the "
-             "operator has an integer form."},
+             "operator has an integer form; static: quantized with ranges from calibration data."},
 };
 static const vqc_key_group activations_group = {activations_rows, COUNT_OF(activations_rows), NULL,
                                                 0};
+
+static const vqc_key_row observer_rows[] = {
+    {.name = "observer",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_weight_spec, observer),
+     .choices = observer_choices,
+     .spec_bit = VQC_SPEC_OBSERVER,
+     .fallback = "auto",
+     .help = "With activations: static: how the range of the layer's input and output is found."},
+};
+static const vqc_key_group observer_group = {observer_rows, COUNT_OF(observer_rows), NULL, 0};
 
 static const vqc_key_row match_rows[] = {
     {.name = "name",
@@ -227,9 +290,159 @@ static const vqc_key_row rule_rows[] = {
 static const struct vqc_key_part rule_parts[] = {
     {&weights_group, offsetof(vqc_layer_rule, spec)},
     {&activations_group, offsetof(vqc_layer_rule, spec)},
+    {&observer_group, offsetof(vqc_layer_rule, spec)},
 };
 static const vqc_key_group rule_group = {rule_rows, COUNT_OF(rule_rows), rule_parts,
                                          COUNT_OF(rule_parts)};
+
+/* Rows at the top of the recipe's struct: offsets are those in vqc_recipe. */
+static const vqc_key_row static_rows[] = {
+    {.name = "format",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, fixed.format),
+     .choices = format_choices,
+     .fallback = "qdq",
+     .help = "How integer operators are written: QuantizeLinear and DequantizeLinear around float "
+             "operators (qdq), or QLinearConv, QLinearMatMul, ... (qoperator)."},
+    {.name = "type",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, fixed.type),
+     .choices = type_choices,
+     .fallback = "uint8",
+     .help = "Data type of quantized activations."},
+    {.name = "symmetric",
+     .type = VQC_KEY_BOOL,
+     .offset = offsetof(vqc_recipe, fixed.symmetric),
+     .fallback = "false",
+     .help = "Zero point of activations at the middle code."},
+    {.name = "operators",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, fixed.operators),
+     .choices = static_operators_choices,
+     .fallback = "auto",
+     .help =
+         "Which operators become integer: every one in chains that can, only linear ones (Conv, "
+         "Gemm, MatMul with weights), or what measures better (auto)."},
+    {.name = "observer",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, weights.observer),
+     .choices = observer_choices,
+     .fallback = "auto",
+     .help = "How ranges of activations are found; auto takes for each tensor what gives the least "
+             "output error."},
+    {.name = "percentile",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_recipe, fixed.percentile),
+     .min = 50,
+     .max = 100,
+     .min_exclusive = true,
+     .fallback = "99.99",
+     .help = "Share of the values inside the range, in percent, with observer percentile."},
+    {.name = "weight_codes",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, fixed.weight_codes),
+     .choices = weight_codes_choices,
+     .fallback = "int8_safe",
+     .help =
+         "Codes of the weights: int8 that no processor overflows on (int8_safe), all of int8, or "
+         "uint8."},
+    {.name = "bias_correction",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, fixed.bias_correction),
+     .choices = switch_choices,
+     .fallback = "auto",
+     .help =
+         "Whether biases take over what rounding the weights changes on average; auto measures."},
+    {.name = "equalize",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_recipe, fixed.equalize),
+     .choices = equalize_choices,
+     .fallback = "auto",
+     .help =
+         "Scale channels between layers before quantizing: cross_layer for convolutions, smooth "
+         "for matrix products, or what measures better (auto)."},
+    {.name = "exclude",
+     .type = VQC_KEY_MATCHES,
+     .offset = offsetof(vqc_recipe, fixed.exclude),
+     .count_offset = offsetof(vqc_recipe, fixed.exclude_count),
+     .group = &match_group,
+     .help = "Nodes that stay float: by name or operator of the node, or the first or last so many "
+             "nodes."},
+};
+static const vqc_key_group static_group = {static_rows, COUNT_OF(static_rows), NULL, 0};
+
+static const vqc_key_row image_rows[] = {
+    {.name = "resize",
+     .type = VQC_KEY_IMAGE,
+     .help = "256: the short side; 224x320: exactly height x width."},
+    {.name = "filter", .type = VQC_KEY_IMAGE, .help = "bilinear (with antialiasing) or nearest."},
+    {.name = "crop", .type = VQC_KEY_IMAGE, .help = "Centre crop: 224 or 224x320."},
+    {.name = "order", .type = VQC_KEY_IMAGE, .help = "Channels: rgb or bgr."},
+    {.name = "layout",
+     .type = VQC_KEY_IMAGE,
+     .help = "nchw or nhwc; else what the model's input says."},
+    {.name = "mean",
+     .type = VQC_KEY_IMAGE,
+     .help = "Subtracted from each value 0..255: one number, or [a, b, c] in the tensor's order of "
+             "channels."},
+    {.name = "scale", .type = VQC_KEY_IMAGE, .help = "Multiplied afterwards, the same way."},
+    {.name = "std", .type = VQC_KEY_IMAGE, .help = "Divided by afterwards; instead of scale."},
+};
+static const vqc_key_group image_group = {image_rows, COUNT_OF(image_rows), NULL, 0};
+
+#define SAMPLES_ROWS                                                                               \
+    {.name = "data",                                                                               \
+     .type = VQC_KEY_STRING,                                                                       \
+     .offset = offsetof(vqc_samples_request, path),                                                \
+     .help =                                                                                       \
+         "Samples: an .npz or .npy file, a folder of pictures, of arrays, or of ONNX test data "   \
+         "sets; synthetic: random numbers."},                                                      \
+        {.name = "labels",                                                                         \
+         .type = VQC_KEY_STRING,                                                                   \
+         .offset = offsetof(vqc_samples_request, labels),                                          \
+         .help = "File of classes for a folder of pictures or arrays: file name and class."},      \
+        {.name = "label_offset",                                                                   \
+         .type = VQC_KEY_INT64,                                                                    \
+         .offset = offsetof(vqc_samples_request, label_offset),                                    \
+         .min = -MAX_INT64_EXACT,                                                                  \
+         .max = MAX_INT64_EXACT,                                                                   \
+         .fallback = "0",                                                                          \
+         .help = "Added to every class of the labels."},                                           \
+        {.name = "samples",                                                                        \
+         .type = VQC_KEY_INT64,                                                                    \
+         .offset = offsetof(vqc_samples_request, max_samples),                                     \
+         .min = 0,                                                                                 \
+         .max = MAX_INT64_EXACT,                                                                   \
+         .fallback = "0",                                                                          \
+         .help = "At most so many samples, evenly spread; 0: all."},                               \
+        {.name = "seed",                                                                           \
+         .type = VQC_KEY_INT64,                                                                    \
+         .offset = offsetof(vqc_samples_request, seed),                                            \
+         .min = 0,                                                                                 \
+         .max = MAX_INT64_EXACT,                                                                   \
+         .fallback = "0",                                                                          \
+         .help = "Of synthetic samples."},                                                         \
+    {                                                                                              \
+        .name = "image", .type = VQC_KEY_GROUP, .offset = offsetof(vqc_samples_request, image),    \
+        .group = &image_group, .help = "How pictures become tensors."                              \
+    }
+
+static const vqc_key_row evaluate_rows[] = {SAMPLES_ROWS};
+static const vqc_key_group evaluate_group = {evaluate_rows, COUNT_OF(evaluate_rows), NULL, 0};
+
+static const vqc_key_row samples_rows[] = {SAMPLES_ROWS};
+static const vqc_key_group samples_group = {samples_rows, COUNT_OF(samples_rows), NULL, 0};
+static const vqc_key_row calibrate_rows[] = {
+    {.name = "cache",
+     .type = VQC_KEY_STRING,
+     .offset = offsetof(vqc_data_options, cache),
+     .help = "Calibration cache: read when it is there, written when it is not."},
+};
+static const struct vqc_key_part calibrate_parts[] = {
+    {&samples_group, offsetof(vqc_data_options, calibrate)},
+};
+static const vqc_key_group calibrate_group = {calibrate_rows, COUNT_OF(calibrate_rows),
+                                              calibrate_parts, COUNT_OF(calibrate_parts)};
 
 static const vqc_key_row layer_gates_rows[] = {
     {.name = "max_size_ratio",
@@ -263,6 +476,38 @@ static const vqc_key_row gates_rows[] = {
      .min = 0,
      .max = 200,
      .help = "Smallest signal-to-quantization-noise ratio of all coded weights together, in dB."},
+    {.name = "min_output_sqnr_db",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, min_output_sqnr_db),
+     .min = 0,
+     .max = 200,
+     .help =
+         "Smallest signal-to-quantization-noise ratio of any output, in dB, measured by running "
+         "both models."},
+    {.name = "min_cosine",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, min_cosine),
+     .min = -1,
+     .max = 1,
+     .help = "Smallest cosine similarity of any output."},
+    {.name = "min_top1_agreement",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, min_top1_agreement),
+     .min = 0,
+     .max = 1,
+     .help = "Smallest share of samples for which both models name the same class."},
+    {.name = "max_accuracy_drop",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, max_accuracy_drop),
+     .min = 0,
+     .max = 100,
+     .help = "Most points of top-1 accuracy that may be lost; needs labels."},
+    {.name = "min_accuracy",
+     .type = VQC_KEY_REAL,
+     .offset = offsetof(vqc_gates, min_accuracy),
+     .min = 0,
+     .max = 100,
+     .help = "Least top-1 accuracy of the written model in percent; needs labels."},
     {.name = "per_layer",
      .type = VQC_KEY_GROUP,
      .group = &layer_gates_group,
@@ -320,9 +565,27 @@ static const vqc_key_row root_rows[] = {
      .group = &rule_group,
      .help = "Rules for some of the layers, each with match and any key of weights or activations; "
              "later rules win."},
+    {.name = "fold",
+     .type = VQC_KEY_BOOL,
+     .offset = offsetof(vqc_recipe, fold),
+     .fallback = "false",
+     .help = "Fold BatchNormalization and constant expressions into weights first; activations: "
+             "static does it anyway."},
+    {.name = "static",
+     .type = VQC_KEY_GROUP,
+     .group = &static_group,
+     .help = "How activations: static quantizes."},
     {.name = "calibrate",
-     .type = VQC_KEY_UNAVAILABLE,
-     .help = "Reserved for a later version of vqc; must be empty."},
+     .type = VQC_KEY_GROUP,
+     .offset = offsetof(vqc_recipe, data),
+     .group = &calibrate_group,
+     .help = "Samples that activations: static calibrates with."},
+    {.name = "evaluate",
+     .type = VQC_KEY_GROUP,
+     .offset = offsetof(vqc_recipe, data.evaluate),
+     .group = &evaluate_group,
+     .help = "Samples on which the original and the written model are compared; image: as under "
+             "calibrate when not given."},
     {.name = "prune",
      .type = VQC_KEY_UNAVAILABLE,
      .help = "Reserved for a later version of vqc; must be empty."},
@@ -455,7 +718,11 @@ void vqc_key_row_expected(const vqc_key_row *row, char *text, size_t size_bytes)
     case VQC_KEY_GROUP:
         append(text, size_bytes, "a mapping");
         break;
+    case VQC_KEY_IMAGE:
+        append(text, size_bytes, "a word, a number or a list of numbers");
+        break;
     case VQC_KEY_RULES:
+    case VQC_KEY_MATCHES:
         append(text, size_bytes, "a list of mappings");
         break;
     case VQC_KEY_UNAVAILABLE:
@@ -474,7 +741,8 @@ static vqc_status describe_group(const vqc_key_group *group, const char *prefix,
          i++) {
         char expected[256] = "";
         char path[128];
-        bool in_rule = group == &rule_group && row->spec_bit != 0;
+        bool in_rule =
+            group == &rule_group && row->spec_bit != 0 && row->spec_bit != VQC_SPEC_OBSERVER;
         if (in_rule) {
             continue; /* the keys of weights and activations have their rows already */
         }
@@ -487,7 +755,8 @@ static vqc_status describe_group(const vqc_key_group *group, const char *prefix,
         if (status == VQC_OK && row->group != NULL) {
             char inner[160];
             (void)snprintf(inner, sizeof inner, "%s%s", path,
-                           row->type == VQC_KEY_RULES ? "[]." : ".");
+                           row->type == VQC_KEY_RULES || row->type == VQC_KEY_MATCHES ? "[]."
+                                                                                      : ".");
             status = describe_group(row->group, inner, rows);
         }
     }

@@ -22,6 +22,8 @@ typedef enum vqc_key_type {
     VQC_KEY_SHAPE,     /* int64_t * and, at count_offset, size_t: integers or "*" (-1) */
     VQC_KEY_GROUP,     /* a mapping with the keys of `group`, at offset */
     VQC_KEY_RULES,     /* vqc_layer_rule * and count: a list of mappings with the keys of `group` */
+    VQC_KEY_MATCHES,   /* vqc_match * and count: a list of mappings with the keys of `group` */
+    VQC_KEY_IMAGE,     /* one of vqc_image_option_keys of the vqc_image_options at offset */
     VQC_KEY_UNAVAILABLE /* reserved for a later version: only an empty mapping is accepted */
 } vqc_key_type;
 

@@ -445,7 +445,7 @@ static void read_rule(const target *list, const vqc_key_row *row, const vqc_yaml
     if (rule->spec.set == 0 && to.context->problem_count == problems_before) {
         vqc_yaml_problem_add(to.context, node->place,
                              "layers[%zu]: nothing to do, expected a key of weights (such as codec "
-                             "or bits) or activations beside match",
+                             "or bits), activations or observer beside match",
                              index);
     }
 }
@@ -488,6 +488,69 @@ static void read_nested(const target *to, const vqc_key_row *row, const vqc_yaml
     }
     (void)snprintf(path, sizeof path, "%.*s%s.", PATH_BYTES / 2, to->path, row->name);
     read_group(&inner, row->group, node);
+}
+
+/* A list of mappings, each a vqc_match. */
+static void read_matches(const target *to, const vqc_key_row *row, const vqc_yaml_node *node,
+                         char *base)
+{
+    vqc_match *matches;
+
+    if (vqc_yaml_node_is_null(node)) {
+        return;
+    }
+    if (node->kind != VQC_YAML_LIST) {
+        note_mismatch(to, row, node, "");
+        return;
+    }
+    matches = new_array(to, node->length, sizeof *matches);
+    for (size_t i = 0; matches != NULL && i < node->length; i++) {
+        char path[PATH_BYTES];
+        target inner = {to->context, to->recipe, (char *)&matches[i], path};
+
+        if (!within_budget(to->context, node->items[i])) {
+            return;
+        }
+        matches[i] = (vqc_match){.min_elements = -1, .max_elements = -1, .rank = -1};
+        (void)snprintf(path, sizeof path, "%.*s%s[%zu].", PATH_BYTES / 2, to->path, row->name, i);
+        if (node->items[i]->kind != VQC_YAML_MAP || node->items[i]->length == 0) {
+            vqc_yaml_problem_add(to->context, node->items[i]->place,
+                                 "%s%s[%zu]: got no keys, expected a mapping such as {op: Softmax}",
+                                 to->path, row->name, i);
+            continue;
+        }
+        read_group(&inner, row->group, node->items[i]);
+    }
+    memcpy(base + row->offset, &matches, sizeof matches);
+    memcpy(base + row->count_offset, &node->length, sizeof node->length);
+}
+
+/* A word, a number, or a list of numbers, which becomes "a:b:c". */
+static void read_image(const target *to, const vqc_key_row *row, const vqc_yaml_node *node,
+                       char *base)
+{
+    char text[128] = "";
+    size_t count = node->kind == VQC_YAML_LIST ? node->length : 1;
+    vqc_error error;
+
+    if (node->kind == VQC_YAML_MAP || vqc_yaml_node_is_null(node) || count == 0 || count > 4) {
+        note_mismatch(to, row, node, "");
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const vqc_yaml_node *item = node->kind == VQC_YAML_LIST ? node->items[i] : node;
+        size_t used = strlen(text);
+        if (item->kind != VQC_YAML_SCALAR || used + item->length + 2 > sizeof text) {
+            note_mismatch(to, row, node, "");
+            return;
+        }
+        (void)snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? ":" : "", item->text);
+    }
+    if (vqc_image_options_set((vqc_image_options *)(void *)base, row->name, text, &error) !=
+        VQC_OK) {
+        vqc_yaml_problem_add(to->context, node->place, "%s%s: %s", to->path, row->name,
+                             error.message);
+    }
 }
 
 static void read_unavailable(const target *to, const vqc_key_row *row, const vqc_yaml_node *key,
@@ -539,6 +602,12 @@ static void read_key(const target *to, const vqc_key_row *row, const vqc_yaml_no
         break;
     case VQC_KEY_RULES:
         read_rules(to, row, node, base);
+        break;
+    case VQC_KEY_MATCHES:
+        read_matches(to, row, node, base);
+        break;
+    case VQC_KEY_IMAGE:
+        read_image(to, row, node, base);
         break;
     case VQC_KEY_UNAVAILABLE:
         read_unavailable(to, row, key, node);

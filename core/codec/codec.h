@@ -42,14 +42,16 @@ typedef struct vqc_decision {
     vqc_weight_spec spec;
     const struct vqc_codec *codec; /* NULL: keep */
     vqc_form form;
-    vqc_grouping grouping; /* which weights share a scale */
-    int bits;              /* stored bits per code */
-    bool has_zero_point;   /* one zero point per group is stored (asymmetric) */
-    bool is_signed;        /* 8 and 16 bits: codes stored as int8 / int16 */
-    bool scale_f16;        /* scales stored as float16 times 2^-10 */
-    int32_t lo, hi;        /* codes used */
-    int32_t middle;        /* zero point of a symmetric code */
-    const char *reason;    /* why it stays, or is done otherwise than asked; "" */
+    vqc_grouping grouping;         /* which weights share a scale */
+    int bits;                      /* stored bits per code */
+    bool has_zero_point;           /* one zero point per group is stored (asymmetric) */
+    bool is_signed;                /* 8 and 16 bits: codes stored as int8 / int16 */
+    bool scale_f16;                /* scales stored as float16 times 2^-10 */
+    int32_t lo, hi;                /* codes used */
+    int32_t middle;                /* zero point of a symmetric code */
+    bool is_static;                /* feeds an integer operator with static activations */
+    vqc_weight_codes weight_codes; /* of static layers */
+    const char *reason;            /* why it stays, or is done otherwise than asked; "" */
 } vqc_decision;
 
 /* A coded weight. */
@@ -68,6 +70,7 @@ typedef struct vqc_code {
 typedef struct vqc_target {
     vqc_operators operators;
     vqc_objective objective;
+    vqc_weight_codes weight_codes; /* of static layers */
     int64_t opset;     /* in force while preparing: the model's, or the one it will be raised to */
     int64_t max_opset; /* how far the opset can be raised; = opset when it cannot */
     bool is_raised;    /* `opset` is final */

@@ -5,6 +5,7 @@
 #include "core/codec/int_balance.h"
 #include "core/codec/int_fit.h"
 #include "core/codec/int_form.h"
+#include "core/codec/int_pairs.h"
 #include "core/emit/patterns.h"
 #include "core/metrics.h"
 
@@ -107,6 +108,12 @@ static vqc_status quantize(const vqc_decision *decision, const float *weights,
     return VQC_OK;
 }
 
+/* Whether the codes go to kernels that may add products in 16 bits. */
+static bool avoids_overflow(const vqc_decision *d)
+{
+    return d->is_static && d->weight_codes == VQC_WEIGHT_CODES_INT8_SAFE && d->is_signed;
+}
+
 static vqc_status int_fit(const vqc_decision *decision, const float *weights,
                           vqc_arena *payload_arena, vqc_arena *arena, vqc_code *code,
                           vqc_error *error)
@@ -132,6 +139,9 @@ static vqc_status int_fit(const vqc_decision *decision, const float *weights,
     if (status != VQC_OK) {
         return status;
     }
+    if (avoids_overflow(decision)) {
+        vqc_int_pairs_raise(decision, weights, code);
+    }
     inverse = vqc_arena_calloc(arena, code->groups, sizeof *inverse);
     if (inverse == NULL || !vqc_size_mul(elements, is_wide(decision) ? 2 : 1, &bytes)) {
         return vqc_fail_memory(error, code->groups * sizeof *inverse);
@@ -152,6 +162,9 @@ static vqc_status int_fit(const vqc_decision *decision, const float *weights,
     if (status == VQC_OK && vqc_int_is_balanced(decision)) {
         status = vqc_int_balance(decision, weights, code, error);
         if (status == VQC_OK) {
+            if (avoids_overflow(decision)) {
+                vqc_int_pairs_settle(decision, code);
+            }
             status = vqc_code_measure(code, weights, arena, error);
         }
     } else if (status == VQC_OK && decision->layer->dtype != VQC_DTYPE_FLOAT) {

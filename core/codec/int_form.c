@@ -155,6 +155,7 @@ static bool stores_signed(const vqc_decision *d)
     case VQC_FORM_DYNAMIC_LSTM:
         return d->spec.reduce_range;
     case VQC_FORM_DEQUANTIZE:
+        return !d->is_static || d->weight_codes != VQC_WEIGHT_CODES_UINT8;
     case VQC_FORM_FOLDABLE:
     case VQC_FORM_KEEP:
         return true;
@@ -381,7 +382,13 @@ void vqc_int_prepare(vqc_decision *d, const vqc_target *target, const float *wei
 
     d->bits = d->spec.bits;
     *opset_wanted = 0;
-    if (d->spec.activations == VQC_ACTIVATIONS_DYNAMIC && try_dynamic(d, target, opset_wanted)) {
+    if (d->is_static) {
+        *opset_wanted = dequantize_opset(d);
+        d->form = VQC_FORM_DEQUANTIZE;
+        d->weight_codes = target->weight_codes;
+        d->grouping = choose_grouping(d, true);
+    } else if (d->spec.activations == VQC_ACTIVATIONS_DYNAMIC &&
+               try_dynamic(d, target, opset_wanted)) {
         d->grouping = choose_grouping(d, true);
     } else if ((d->spec.pattern == VQC_PATTERN_MATMUL_NBITS ||
                 (d->spec.pattern == VQC_PATTERN_AUTO &&

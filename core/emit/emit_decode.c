@@ -395,7 +395,7 @@ void vqc_emit_dequantize(vqc_emitter *e, const vqc_code *code)
         z = d->has_zero_point ? native_uint4_zero_points(e, code, dims, rank) : NULL;
     } else if (d->bits >= 8) {
         q = whole_codes(e, code, layer->dims, layer->rank);
-        z = d->has_zero_point ? whole_zero_points(e, code, dims, rank) : NULL;
+        z = d->has_zero_point || !d->is_signed ? whole_zero_points(e, code, dims, rank) : NULL;
     } else {
         q = vqc_emit_unpack(e, code->codes, layer->elements, d->bits, layer->dims, layer->rank);
         if (d->has_zero_point) {

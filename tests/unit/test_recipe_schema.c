@@ -27,6 +27,18 @@ static char *read_text(const char *path)
 
 static cJSON *properties_of(const vqc_key_group *group);
 
+/* A word or number, or a list of up to four numbers. */
+static void add_image_type(cJSON *schema)
+{
+    cJSON *types = cJSON_AddArrayToObject(schema, "type");
+    cJSON *items = cJSON_AddObjectToObject(schema, "items");
+    (void)cJSON_AddItemToArray(types, cJSON_CreateString("string"));
+    (void)cJSON_AddItemToArray(types, cJSON_CreateString("number"));
+    (void)cJSON_AddItemToArray(types, cJSON_CreateString("array"));
+    (void)cJSON_AddStringToObject(items, "type", "number");
+    (void)cJSON_AddNumberToObject(schema, "maxItems", 4);
+}
+
 static void add_types(cJSON *schema, const char *first, const char *second)
 {
     cJSON *types;
@@ -172,6 +184,18 @@ static cJSON *schema_of(const vqc_key_row *row)
         break;
     case VQC_KEY_RULES:
         add_rules(schema, row);
+        break;
+    case VQC_KEY_MATCHES: {
+        cJSON *items = cJSON_AddObjectToObject(schema, "items");
+        add_types(schema, "array", "null");
+        add_types(items, "object", NULL);
+        (void)cJSON_AddItemToObject(items, "properties", properties_of(row->group));
+        (void)cJSON_AddBoolToObject(items, "additionalProperties", false);
+        (void)cJSON_AddNumberToObject(items, "minProperties", 1);
+        break;
+    }
+    case VQC_KEY_IMAGE:
+        add_image_type(schema);
         break;
     case VQC_KEY_UNAVAILABLE:
         add_types(schema, "object", "null");

@@ -276,7 +276,8 @@ Test(recipe_yaml, unknown_keys)
            "t.yaml:2:11: unknown key \"block-size\"; did you mean \"block_size\"?\n"
            "t.yaml:2:26: unknown key \"btis\"; did you mean \"bits\"?");
     expect("version: 1\ntarget: {zzz: 1}\n",
-           "t.yaml:2:10: unknown key \"zzz\"; expected one of operators, objective");
+           "t.yaml:2:10: unknown key \"zzz\"; expected one of operators, objective, "
+           "output_sqnr_db, max_accuracy_drop, fallback");
     expect("version: 1\nbits: 4\n", "t.yaml:2:1: unknown key \"bits\"; it belongs under weights");
     expect("version: 1\nlayers:\n- op: Conv\n  match: {first: 1}\n  bits: 4\n",
            "t.yaml:3:3: unknown key \"op\"; it belongs under layers[].match");
@@ -492,8 +493,8 @@ Test(recipe_yaml, layer_rules)
            "use weights for all of them");
     expect(
         "version: 1\nlayers:\n- match: {op: Conv}\n",
-        "t.yaml:3:3: layers[0]: nothing to do, expected a key of weights (such as codec or bits) "
-        "or activations beside match");
+        "t.yaml:3:3: layers[0]: nothing to do, expected a key of weights (such as codec or bits), "
+        "activations or observer beside match");
     expect("version: 1\nlayers: [Conv]\n",
            "t.yaml:2:10: layers[0]: got \"Conv\", expected a mapping");
     expect("version: 1\nlayers:\n- {match: {op: []}, bits: 4}\n",
@@ -621,12 +622,11 @@ Test(recipe_yaml, dynamic)
 
 Test(recipe_yaml, keys_of_later_versions)
 {
-    expect("version: 1\ncalibrate: {method: minmax}\nprune: [1]\n",
-           "t.yaml:2:1: \"calibrate\" is not available in this version of vqc; remove it\n"
-           "t.yaml:3:1: \"prune\" is not available in this version of vqc; remove it");
-    expect_problems("version: 1\n", (const char *const[]){"calibrate.samples=4"}, 1,
-                    "--set calibrate.samples=4: \"calibrate\" is not available in this version of "
-                    "vqc; remove it");
+    expect("version: 1\nprune: [1]\n",
+           "t.yaml:2:1: \"prune\" is not available in this version of vqc; remove it");
+    expect_problems("version: 1\n", (const char *const[]){"prune.sparsity=4"}, 1,
+                    "--set prune.sparsity=4: \"prune\" is not available in this version of vqc; "
+                    "remove it");
 }
 
 Test(recipe_yaml, all_problems_in_one_run_in_order)

@@ -34,7 +34,7 @@ static vqc_report *make_report(size_t layers)
 static vqc_gates no_gates(void)
 {
     const double unset = (double)NAN;
-    return (vqc_gates){unset, unset, unset, unset, false};
+    return (vqc_gates){unset, unset, unset, unset, unset, unset, unset, unset, unset, false};
 }
 
 static void check(vqc_report *report, const vqc_gates *gates, size_t misses)

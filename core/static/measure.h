@@ -1,0 +1,43 @@
+/*
+ * What a change to a model costs, measured: the original's outputs on some samples are kept, and
+ * changed models are run on the same samples against them.
+ */
+#ifndef VQC_CORE_STATIC_MEASURE_H
+#define VQC_CORE_STATIC_MEASURE_H
+
+#include "core/data/samples.h"
+#include "core/graph.h"
+
+typedef struct vqc_reference vqc_reference;
+
+typedef struct vqc_score {
+    double sqnr_db; /* 10 log10(sum ref^2 / sum (ref - got)^2) over all samples: worst output */
+    size_t worst_output; /* which one */
+    double agreement;    /* share of samples with the same top-1 class in output 0 */
+    double
+        accuracy_ref; /* share of samples whose label is the original's top-1; NAN without labels */
+    double accuracy;  /* the same of the changed model */
+    size_t samples;
+    size_t nonfinite; /* NaN and infinities in the outputs of the changed model */
+} vqc_score;
+
+/*
+ * Runs `graph` on samples first, first + step, ... (at most `limit` of them) and keeps inputs and
+ * outputs in memory (at most max_bytes of them together; fewer samples then). At least one sample.
+ */
+vqc_status vqc_reference_create(const vqc_graph *graph, vqc_samples *samples, size_t first,
+                                size_t step, size_t limit, size_t max_bytes, int threads,
+                                vqc_reference **out, vqc_error *error);
+void vqc_reference_destroy(vqc_reference **reference);
+
+size_t vqc_reference_count(const vqc_reference *reference);
+
+/*
+ * Runs a changed model (same inputs and outputs) on the first `samples` of the kept samples (0:
+ * all). Integer and bool outputs count as the numbers that they are. Same result at every thread
+ * count.
+ */
+vqc_status vqc_reference_score(const vqc_reference *reference, const vqc_model *model,
+                               size_t samples, int threads, vqc_score *out, vqc_error *error);
+
+#endif

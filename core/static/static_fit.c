@@ -1,0 +1,256 @@
+#include "core/static/static_fit.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/tensor.h"
+
+static const double LARGEST_BIAS_CODE = 1073741824.0; /* 2^30: room for the sum of products */
+
+vqc_status vqc_static_fit_weights(vqc_static_plan *p, vqc_arena *arena, vqc_error *error)
+{
+    for (size_t i = 0; i < p->unit_count; i++) {
+        vqc_unit *unit = &p->units[i];
+        vqc_plan_layer *item = unit->weight;
+        const float *weights;
+        size_t elements;
+        vqc_status status;
+
+        if (unit->kind != VQC_UNIT_LINEAR || item->code != NULL) {
+            continue;
+        }
+        item->code = vqc_arena_calloc(arena, 1, sizeof *item->code);
+        if (item->code == NULL) {
+            return vqc_fail_memory(error, sizeof *item->code);
+        }
+        item->code->decision = &item->decision;
+        status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error);
+        if (status == VQC_OK) {
+            status = item->decision.codec->fit(&item->decision, weights, p->graph->model->arena,
+                                               arena, item->code, error);
+        }
+        if (status == VQC_ERR_MODEL) { /* NaN or infinite weights: stays float */
+            item->code = NULL;
+            item->is_static = false;
+            unit->kind = VQC_UNIT_FLOAT;
+            continue;
+        }
+        if (status != VQC_OK) {
+            return status;
+        }
+    }
+    return VQC_OK;
+}
+
+/* ---- bias correction ---- */
+
+static float float_at(const float *x, size_t i)
+{
+    float v;
+    memcpy(&v, (const char *)x + i * sizeof v, sizeof v); /* may be unaligned */
+    return v;
+}
+
+/* Where weight (output channel o, input channel i, kernel position k) lies. */
+typedef struct weight_layout {
+    size_t outputs;
+    size_t inputs; /* per group */
+    size_t groups;
+    size_t kernel;
+    size_t output_step;
+    size_t input_step;
+} weight_layout;
+
+static weight_layout layout_of(const vqc_layer *layer)
+{
+    weight_layout l = {.groups = 1, .kernel = 1};
+
+    if (strcmp(layer->op, "Conv") == 0) {
+        l.outputs = (size_t)layer->dims[0];
+        l.inputs = (size_t)layer->dims[1];
+        l.groups = (size_t)vqc_node_attr_int(layer->node, "group", 1);
+        l.kernel = layer->elements / (l.outputs * l.inputs);
+        l.output_step = l.inputs * l.kernel;
+        l.input_step = l.kernel;
+        return l;
+    }
+    l.outputs = (size_t)layer->dims[layer->channel_axis];
+    l.inputs = (size_t)layer->dims[1 - layer->channel_axis];
+    l.output_step = layer->channel_axis == 0 ? l.inputs : 1;
+    l.input_step = layer->channel_axis == 0 ? 1 : l.outputs;
+    return l;
+}
+
+/* sum over inputs of (w - w') * mean, for output channel o. */
+static double lost_mean(const weight_layout *l, const float *weights, const float *decoded,
+                        const double *means, size_t o)
+{
+    size_t per_group = l->outputs / l->groups;
+    size_t first = per_group == 0 ? 0 : o / per_group * l->inputs;
+    double sum = 0.0;
+
+    for (size_t i = 0; i < l->inputs; i++) {
+        double lost = 0.0;
+        for (size_t k = 0; k < l->kernel; k++) {
+            size_t at = o * l->output_step + i * l->input_step + k;
+            lost += (double)float_at(weights, at) - (double)decoded[at];
+        }
+        sum += lost * means[first + i];
+    }
+    return sum;
+}
+
+static vqc_status correct_unit(vqc_static_plan *p, vqc_unit *unit, bool *done, vqc_error *error)
+{
+    vqc_plan_layer *item = unit->weight;
+    const vqc_layer *layer = item->layer;
+    const vqc_tensor_stats *stats = p->tensors[unit->data[0]].stats;
+    weight_layout l = layout_of(layer);
+    const float *weights;
+    const float *bias = NULL;
+    size_t elements;
+    float *decoded;
+    float *corrected;
+    vqc_status status;
+
+    *done = false;
+    if (vqc_node_is(unit->node, "MatMul") || stats == NULL || l.outputs == 0 ||
+        stats->channels != l.inputs * l.groups) {
+        return VQC_OK;
+    }
+    if (item->decoded == NULL) {
+        decoded = vqc_arena_alloc(p->arena, layer->elements * sizeof *decoded + 1);
+        if (decoded == NULL) {
+            return vqc_fail_memory(error, layer->elements * sizeof *decoded);
+        }
+        status = item->decision.codec->decode(item->code, p->arena, decoded, error);
+        if (status != VQC_OK) {
+            return status;
+        }
+        item->decoded = decoded;
+    }
+    corrected = vqc_arena_calloc(p->arena, l.outputs, sizeof *corrected);
+    if (corrected == NULL) {
+        return vqc_fail_memory(error, l.outputs * sizeof *corrected);
+    }
+    status = vqc_tensor_borrow_f32(layer->tensor, p->arena, &weights, &elements, error);
+    if (status == VQC_OK && unit->bias != NULL) {
+        status = vqc_tensor_borrow_f32(unit->bias, p->arena, &bias, &elements, error);
+    }
+    if (status != VQC_OK) {
+        return status;
+    }
+    for (size_t o = 0; o < l.outputs; o++) {
+        double lost = lost_mean(&l, weights, item->decoded, stats->channel_mean, o);
+        corrected[o] = (float)((bias == NULL ? 0.0 : (double)float_at(bias, o)) + lost);
+        if (!isfinite(corrected[o])) {
+            return VQC_OK;
+        }
+    }
+    unit->bias_values = corrected;
+    *done = true;
+    return VQC_OK;
+}
+
+vqc_status vqc_static_correct_biases(vqc_static_plan *p, size_t *corrected, vqc_error *error)
+{
+    *corrected = 0;
+    for (size_t i = 0; i < p->unit_count; i++) {
+        bool done = false;
+        vqc_status status = VQC_OK;
+
+        if (p->units[i].kind == VQC_UNIT_LINEAR && p->units[i].weight->code != NULL) {
+            status = correct_unit(p, &p->units[i], &done, error);
+        }
+        if (status != VQC_OK) {
+            return status;
+        }
+        *corrected += done ? 1 : 0;
+    }
+    return VQC_OK;
+}
+
+void vqc_static_uncorrect_biases(vqc_static_plan *p)
+{
+    for (size_t i = 0; i < p->unit_count; i++) {
+        p->units[i].bias_values = NULL;
+    }
+}
+
+/* ---- biases as int32 ---- */
+
+/* Codes of one output channel for a new, larger scale. */
+static void recode_channel(const vqc_unit *unit, const float *weights, size_t o, float scale)
+{
+    const vqc_decision *d = &unit->weight->decision;
+    vqc_code *code = unit->weight->code;
+    weight_layout l = layout_of(unit->weight->layer);
+
+    for (size_t i = 0; i < l.inputs; i++) {
+        for (size_t k = 0; k < l.kernel; k++) {
+            size_t at = o * l.output_step + i * l.input_step + k;
+            float q = rintf(float_at(weights, at) / scale) + (float)d->middle;
+            q = fminf(fmaxf(q, (float)d->lo), (float)d->hi);
+            ((uint8_t *)code->codes)[at] = (uint8_t)((int32_t)q & 0xFF);
+        }
+    }
+    code->scales[code->groups > 1 ? o : 0] = scale;
+}
+
+static vqc_status fit_bias(vqc_static_plan *p, vqc_unit *unit, size_t *raised, vqc_error *error)
+{
+    vqc_code *code = unit->weight->code;
+    double input_scale = (double)p->tensors[unit->data[0]].scale;
+    size_t outputs = unit->weight->layer->channels;
+    const float *bias = unit->bias_values;
+    const float *weights;
+    size_t elements;
+    float needed_for_all = 0.0f;
+    vqc_status status = VQC_OK;
+
+    if (bias == NULL && unit->bias == NULL) {
+        return VQC_OK;
+    }
+    if (bias == NULL) {
+        status = vqc_tensor_borrow_f32(unit->bias, p->arena, &bias, &elements, error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_tensor_borrow_f32(unit->weight->layer->tensor, p->arena, &weights, &elements,
+                                       error);
+    }
+    for (size_t o = 0; o < outputs && status == VQC_OK; o++) {
+        double b = fabs((double)float_at(bias, o));
+        float needed = (float)(b / (input_scale * LARGEST_BIAS_CODE)) * 1.0001f;
+        if (code->groups == 1) {
+            needed_for_all = fmaxf(needed_for_all, needed);
+        } else if (isfinite(needed) && needed > code->scales[o]) {
+            recode_channel(unit, weights, o, needed);
+            ++*raised;
+        }
+    }
+    if (status == VQC_OK && code->groups == 1 && needed_for_all > code->scales[0]) {
+        for (size_t o = 0; o < outputs; o++) {
+            recode_channel(unit, weights, o, needed_for_all);
+        }
+        *raised += outputs;
+    }
+    return status;
+}
+
+vqc_status vqc_static_fit_biases(vqc_static_plan *p, size_t *raised, vqc_error *error)
+{
+    *raised = 0;
+    for (size_t i = 0; i < p->unit_count; i++) {
+        vqc_unit *unit = &p->units[i];
+        vqc_status status = VQC_OK;
+
+        if (unit->kind == VQC_UNIT_LINEAR && unit->quantized) {
+            status = fit_bias(p, unit, raised, error);
+        }
+        if (status != VQC_OK) {
+            return status;
+        }
+    }
+    return VQC_OK;
+}

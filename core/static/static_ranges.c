@@ -1,0 +1,82 @@
+#include "core/static/static_ranges.h"
+
+#include <math.h>
+
+static int bits_of(const vqc_static_plan *p, const vqc_tensor *tensor)
+{
+    vqc_activation_type type = p->recipe->fixed.type;
+    bool wide = tensor->wide || type == VQC_ACTIVATION_UINT16 || type == VQC_ACTIVATION_INT16;
+    return wide ? 16 : 8;
+}
+
+vqc_range vqc_tensor_range(const vqc_static_plan *p, size_t index)
+{
+    const vqc_tensor *tensor = &p->tensors[index];
+    vqc_observer_options options = {
+        .kind = tensor->observer == VQC_OBSERVER_AUTO ? VQC_OBSERVER_MSE : tensor->observer,
+        .percentile = p->recipe->fixed.percentile,
+        .bits = bits_of(p, tensor),
+        .symmetric = p->recipe->fixed.symmetric,
+    };
+    vqc_range none = {0.0f, 0.0f};
+
+    /* 16 bits have room for every outlier */
+    if (options.bits == 16 && tensor->observer == VQC_OBSERVER_AUTO) {
+        options.kind = VQC_OBSERVER_MINMAX;
+    }
+    return tensor->stats == NULL ? none : vqc_observation_range(&tensor->stats->all, &options);
+}
+
+static void make_codes(const vqc_static_plan *p, vqc_tensor *t)
+{
+    vqc_activation_type type = p->recipe->fixed.type;
+    bool is_signed = type == VQC_ACTIVATION_INT8 || type == VQC_ACTIVATION_INT16;
+    float levels = t->bits == 16 ? 65535.0f : 255.0f;
+    float lo = is_signed ? -(levels + 1.0f) / 2.0f : 0.0f;
+    float width = t->range.max - t->range.min;
+
+    t->is_signed = is_signed;
+    if (p->recipe->fixed.symmetric) {
+        float half = fmaxf(-t->range.min, t->range.max);
+        t->scale = half / ((levels - 1.0f) / 2.0f);
+        t->zero_point = is_signed ? 0 : (int32_t)((levels + 1.0f) / 2.0f);
+    } else {
+        float zero;
+        t->scale = width / levels;
+        zero = t->scale > 0.0f ? rintf(lo - t->range.min / t->scale) : lo;
+        t->zero_point = (int32_t)fminf(fmaxf(zero, lo), lo + levels);
+    }
+    /* a tensor of zeros, or one whose products with weight scales would be denormal */
+    if (!(t->scale >= 0x1p-60f) || !isfinite(t->scale)) {
+        t->scale = t->scale < 1.0f || isnan(t->scale) ? 0x1p-60f : 0x1p60f;
+    }
+}
+
+void vqc_static_ranges(vqc_static_plan *p)
+{
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        vqc_tensor *t = &p->tensors[i];
+        t->bits = bits_of(p, t);
+        t->range = (vqc_range){0.0f, 0.0f};
+    }
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        vqc_tensor *root = &p->tensors[p->tensors[i].root];
+        vqc_range range;
+
+        if (!p->tensors[i].quantized) {
+            continue;
+        }
+        range = vqc_tensor_range(p, i);
+        root->range.min = fminf(root->range.min, range.min);
+        root->range.max = fmaxf(root->range.max, range.max);
+        root->bits = p->tensors[i].bits > root->bits ? p->tensors[i].bits : root->bits;
+    }
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        vqc_tensor *t = &p->tensors[i];
+        if (t->quantized) {
+            t->range = p->tensors[t->root].range;
+            t->bits = p->tensors[t->root].bits;
+            make_codes(p, t);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+#include "core/static/static_run.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/data/samples_subset.h"
+#include "core/static/measure.h"
+#include "core/static/static_fit.h"
+#include "core/static/static_rewrite.h"
+#include "core/static/static_search.h"
+
+enum {
+    HOLD_OUT = 4,             /* one sample in four measures what the other three decide */
+    MAX_MEASURED = 32,        /* samples that trials run on */
+    MAX_REFERENCE = 256 << 20 /* bytes of kept inputs and outputs */
+};
+
+static vqc_status calibrate(vqc_static_job *job, const vqc_static_plan *plan, vqc_error *error)
+{
+    const vqc_value **values;
+    size_t count;
+    vqc_samples *subset = NULL;
+    vqc_calibrate_options options = {
+        .threads = job->threads,
+        .progress = job->progress,
+        .progress_context = job->progress_context,
+    };
+    vqc_status status = vqc_static_plan_values(plan, &values, &count, error);
+
+    if (status == VQC_OK) {
+        status = vqc_samples_subset(job->samples, 0, HOLD_OUT, false, &subset, error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_calibrate(job->graph, values, count, subset, &options, &job->stats, error);
+    }
+    vqc_samples_destroy(&subset);
+    return status;
+}
+
+vqc_status vqc_static_held_out(vqc_samples *samples, vqc_samples **out, vqc_error *error)
+{
+    return vqc_samples_subset(samples, 0, HOLD_OUT, true, out, error);
+}
+
+/* Multiply-adds of one sample in the LINEAR units, from the observed numbers of elements. */
+static uint64_t count_work(const vqc_static_plan *plan)
+{
+    double work = 0.0;
+
+    for (size_t i = 0; i < plan->unit_count; i++) {
+        const vqc_unit *unit = &plan->units[i];
+        const vqc_tensor_stats *stats =
+            unit->kind == VQC_UNIT_LINEAR ? plan->tensors[vqc_unit_result(plan, i)].stats : NULL;
+        const vqc_layer *layer = unit->kind == VQC_UNIT_LINEAR ? unit->weight->layer : NULL;
+
+        if (stats != NULL && stats->all.samples > 0 && layer->channels > 0) {
+            work += (double)stats->all.elements / (double)stats->all.samples *
+                    (double)(layer->elements / layer->channels);
+        }
+    }
+    return work < 1e18 ? (uint64_t)work : UINT64_C(1000000000000000000);
+}
+
+static vqc_status search(vqc_static_job *job, vqc_static_plan *plan, vqc_error *error)
+{
+    vqc_static_search s = {
+        .plan = plan,
+        .threads = job->threads,
+        .sample_work = count_work(plan),
+        .report = job->report,
+        .progress = job->progress,
+        .progress_context = job->progress_context,
+    };
+    vqc_samples *subset = NULL;
+    vqc_reference *reference = NULL;
+    vqc_status status = vqc_samples_subset(job->samples, 0, HOLD_OUT, true, &subset, error);
+
+    if (status == VQC_OK) {
+        status = vqc_reference_create(job->graph, subset, 0, 1, MAX_MEASURED, MAX_REFERENCE,
+                                      job->threads, &reference, error);
+    }
+    if (status == VQC_OK) {
+        s.reference = reference;
+        status = vqc_static_search_run(&s, error);
+    }
+    if (status == VQC_OK) {
+        size_t quantized;
+        size_t possible;
+        vqc_static_plan_count(plan, &quantized, &possible);
+        status = vqc_report_note(
+            job->report, error,
+            "static quantization: %zu of %zu layers compute with integers (%s); output SQNR %.1f "
+            "dB on %zu samples kept apart, %zu trials",
+            quantized, possible,
+            plan->mode == VQC_STATIC_CHAINS ? "whole chains" : "linear operators only",
+            s.score.sqnr_db, s.score.samples, s.trials);
+    }
+    vqc_reference_destroy(&reference);
+    vqc_samples_destroy(&subset);
+    return status;
+}
+
+/* ---- the report ---- */
+
+static const char *type_name(const vqc_tensor *t)
+{
+    if (t->bits == 16) {
+        return t->is_signed ? "int16" : "uint16";
+    }
+    return t->is_signed ? "int8" : "uint8";
+}
+
+/* The observer that a range was made by; AUTO stands for what vqc_tensor_range takes. */
+static const char *observer_of(const vqc_tensor *t)
+{
+    vqc_observer_kind kind = t->observer;
+
+    if (kind == VQC_OBSERVER_AUTO) {
+        kind = t->bits == 16 ? VQC_OBSERVER_MINMAX : VQC_OBSERVER_MSE;
+    }
+    return vqc_observer_name(kind);
+}
+
+static vqc_status report_activations(const vqc_static_job *job, const vqc_static_plan *plan,
+                                     vqc_error *error)
+{
+    vqc_report *report = job->report;
+    vqc_arena *arena = report->arena;
+
+    vqc_static_plan_count(plan, &report->integer_layers, &report->possible_layers);
+    report->activations =
+        vqc_arena_calloc(arena, plan->tensor_count + 1, sizeof *report->activations);
+    if (report->activations == NULL) {
+        return vqc_fail_memory(error, plan->tensor_count * sizeof *report->activations);
+    }
+    for (size_t i = 0; i < plan->tensor_count; i++) {
+        const vqc_tensor *t = &plan->tensors[i];
+        const Onnx__NodeProto *node =
+            t->producer == VQC_NO_TENSOR ? NULL : plan->units[t->producer].node;
+        vqc_activation_report *out = &report->activations[report->activation_count];
+
+        if (!t->quantized) {
+            continue;
+        }
+        out->name = vqc_arena_strdup(arena, t->value->name);
+        out->node = vqc_arena_strdup(arena, node == NULL ? "" : plan->units[t->producer].label);
+        out->op = vqc_arena_strdup(arena, node == NULL ? "" : node->op_type);
+        out->type = type_name(t);
+        out->observer = observer_of(t);
+        out->min = (double)t->range.min;
+        out->max = (double)t->range.max;
+        out->seen_min = (double)t->stats->all.min;
+        out->seen_max = (double)t->stats->all.max;
+        out->scale = (double)t->scale;
+        out->zero_point = t->zero_point;
+        if (out->name == NULL || out->node == NULL || out->op == NULL) {
+            return vqc_fail_memory(error, 0);
+        }
+        report->activation_count++;
+    }
+    return VQC_OK;
+}
+
+/* The decisions become nodes. */
+static vqc_status carry_out(vqc_static_job *job, vqc_static_plan *plan, vqc_error *error)
+{
+    vqc_model *model = job->graph->model;
+    Onnx__GraphProto *graph;
+    vqc_status status;
+
+    for (size_t i = 0; i < plan->unit_count; i++) {
+        vqc_unit *unit = &plan->units[i];
+        if (unit->weight != NULL && !(unit->kind == VQC_UNIT_LINEAR && unit->quantized)) {
+            unit->weight->is_static = false;
+            unit->weight->code = NULL;
+            unit->bias_values = NULL; /* it repaired the codes that are not used now */
+        }
+    }
+    status = vqc_static_rewrite(plan, false, model->arena, &graph, error);
+    if (status == VQC_OK && vqc_static_needs_microsoft(plan)) {
+        status = vqc_model_set_opset(model, "com.microsoft", 1, error);
+    }
+    if (status == VQC_OK) {
+        *model->proto->graph = *graph;
+    }
+    return status;
+}
+
+vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
+{
+    vqc_static_plan plan;
+    size_t quantized;
+    size_t possible;
+    size_t raised = 0;
+    vqc_status status =
+        vqc_static_plan_create(job->graph, job->plan, job->recipe, job->arena, &plan, error);
+
+    if (status == VQC_OK && job->stats == NULL) {
+        status = calibrate(job, &plan, error);
+    }
+    if (status == VQC_OK) {
+        vqc_static_plan_observe(&plan, job->stats);
+        status = vqc_static_fit_weights(&plan, job->arena, error);
+    }
+    vqc_static_plan_count(&plan, &quantized, &possible);
+    if (status == VQC_OK && possible > 0) {
+        status = search(job, &plan, error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_static_fit_biases(&plan, &raised, error);
+    }
+    if (status == VQC_OK && raised > 0) {
+        status = vqc_report_note(
+            job->report, error,
+            "%zu weight scales were raised so that int32 biases do not overflow", raised);
+    }
+    if (status == VQC_OK) {
+        status = report_activations(job, &plan, error);
+    }
+    if (status == VQC_OK) {
+        status = carry_out(job, &plan, error);
+    }
+    vqc_static_plan_clear(&plan);
+    return status;
+}

@@ -1,0 +1,33 @@
+/* Static quantization as a stage of the pipeline: calibrate, fit, search, and rewrite the graph. */
+#ifndef VQC_CORE_STATIC_STATIC_RUN_H
+#define VQC_CORE_STATIC_STATIC_RUN_H
+
+#include "core/data/samples.h"
+#include "core/report.h"
+#include "core/static/static_plan.h"
+
+typedef struct vqc_static_job {
+    vqc_graph *graph;
+    vqc_plan *plan; /* resolved and prepared */
+    const vqc_recipe *recipe;
+    vqc_arena *arena;     /* lives as long as the codes are needed */
+    vqc_samples *samples; /* to calibrate with, and to measure with those kept apart */
+    vqc_stats *stats;     /* from a calibration cache, or NULL; else made here */
+    int threads;
+    vqc_report *report;
+    void (*progress)(void *context, const char *stage, size_t done, size_t total);
+    void *progress_context;
+} vqc_static_job;
+
+/*
+ * Calibrates (unless job.stats is there), codes the weights, decides by measuring, writes the
+ * decisions into the model's main graph (whose index is stale afterwards) and leaves the codes of
+ * quantized layers in plan->layers[].code; layers that stay float lose is_static. Observations are
+ * left in job.stats (the caller's to destroy).
+ */
+vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error);
+
+/* The calibration samples that calibration does not see, as a source of their own. */
+vqc_status vqc_static_held_out(vqc_samples *samples, vqc_samples **out, vqc_error *error);
+
+#endif

@@ -1,0 +1,376 @@
+#include "core/static/static_search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/static/static_fit.h"
+#include "core/static/static_rewrite.h"
+
+/* Trials stop when they have cost about this many multiply-adds: one to two seconds on two cores.
+ */
+static const uint64_t WORK_BUDGET = UINT64_C(100000000000);
+enum {
+    MIN_TRIALS = 24,  /* whatever the model costs */
+    MAX_TRIALS = 400, /* however small it is */
+    PROBE_SAMPLES = 4 /* samples on which single units are probed */
+};
+
+static const double MODE_MARGIN_DB = 0.5; /* chains run faster: linear must win by this much */
+static const double TENSOR_MARGIN_DB = 0.02;
+
+/* ---- trials ---- */
+
+static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out, vqc_error *error)
+{
+    vqc_model *model = NULL;
+    vqc_status status;
+
+    vqc_static_plan_decide(s->plan);
+    status = vqc_static_simulation(s->plan, &model, error);
+    if (status == VQC_OK) {
+        status = vqc_reference_score(s->reference, model, samples, s->threads, out, error);
+    }
+    vqc_model_destroy(&model);
+    s->trials++;
+    if (s->progress != NULL) {
+        s->progress(s->progress_context, "search", s->trials, 0);
+    }
+    return status;
+}
+
+static size_t trials_left(const vqc_static_search *s)
+{
+    uint64_t work = s->sample_work * (uint64_t)vqc_reference_count(s->reference) + 1;
+    uint64_t allowed = WORK_BUDGET / work;
+
+    allowed = allowed < MIN_TRIALS ? MIN_TRIALS : (allowed > MAX_TRIALS ? MAX_TRIALS : allowed);
+    return allowed > s->trials ? (size_t)allowed - s->trials : 0;
+}
+
+/* Whether a is better than b by at least `margin` dB; fewer non-finite outputs come first. */
+static bool is_better(const vqc_score *a, const vqc_score *b, double margin)
+{
+    if (a->nonfinite != b->nonfinite) {
+        return a->nonfinite < b->nonfinite;
+    }
+    return a->sqnr_db > b->sqnr_db + margin;
+}
+
+static bool meets(const vqc_static_search *s, const vqc_score *score)
+{
+    const vqc_accuracy_target *target = &s->plan->recipe->accuracy;
+
+    if (score->nonfinite > 0) {
+        return false;
+    }
+    if (!isnan(target->output_sqnr_db) && score->sqnr_db < target->output_sqnr_db) {
+        return false;
+    }
+    return isnan(target->max_accuracy_drop) || isnan(score->accuracy) ||
+           100.0 * (score->accuracy_ref - score->accuracy) <= target->max_accuracy_drop;
+}
+
+/* ---- mode and observers ---- */
+
+static vqc_status choose_mode(vqc_static_search *s, vqc_error *error)
+{
+    vqc_static_operators asked = s->plan->recipe->fixed.operators;
+    vqc_score linear;
+    vqc_status status;
+
+    s->plan->mode = asked == VQC_STATIC_OPERATORS_LINEAR ? VQC_STATIC_LINEAR : VQC_STATIC_CHAINS;
+    status = run_trial(s, 0, &s->score, error);
+    if (status != VQC_OK || asked != VQC_STATIC_OPERATORS_AUTO) {
+        return status;
+    }
+    s->plan->mode = VQC_STATIC_LINEAR;
+    status = run_trial(s, 0, &linear, error);
+    if (status == VQC_OK && is_better(&linear, &s->score, MODE_MARGIN_DB)) {
+        s->score = linear;
+    } else {
+        s->plan->mode = VQC_STATIC_CHAINS;
+    }
+    return status;
+}
+
+static const vqc_observer_kind CANDIDATES[] = {VQC_OBSERVER_MSE, VQC_OBSERVER_MINMAX,
+                                               VQC_OBSERVER_PERCENTILE, VQC_OBSERVER_ENTROPY};
+
+/* One observer for every tensor whose observer is open. */
+static void set_open(vqc_static_plan *p, const bool *open, vqc_observer_kind kind)
+{
+    for (size_t t = 0; t < p->tensor_count; t++) {
+        if (open[t]) {
+            p->tensors[t].observer = kind;
+        }
+    }
+}
+
+static vqc_status choose_observer(vqc_static_search *s, const bool *open, vqc_error *error)
+{
+    vqc_observer_kind best = VQC_OBSERVER_MSE; /* what the mode was chosen with */
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 1; i < sizeof CANDIDATES / sizeof CANDIDATES[0] && status == VQC_OK; i++) {
+        vqc_score score;
+        set_open(s->plan, open, CANDIDATES[i]);
+        status = run_trial(s, 0, &score, error);
+        if (status == VQC_OK && is_better(&score, &s->score, TENSOR_MARGIN_DB)) {
+            s->score = score;
+            best = CANDIDATES[i];
+        }
+    }
+    set_open(s->plan, open, best);
+    return status;
+}
+
+static void set_group(vqc_static_plan *p, const bool *open, const size_t *roots, size_t root,
+                      vqc_observer_kind kind)
+{
+    for (size_t t = 0; t < p->tensor_count; t++) {
+        if (open[t] && roots[t] == root) {
+            p->tensors[t].observer = kind;
+        }
+    }
+}
+
+/* Tensor by tensor, while trials last: the observer with the least output error. */
+static vqc_status refine_observers(vqc_static_search *s, const bool *open, vqc_error *error)
+{
+    vqc_static_plan *p = s->plan;
+    size_t *roots = calloc(p->tensor_count + 1, sizeof *roots);
+    vqc_status status = VQC_OK;
+
+    if (roots == NULL) {
+        return vqc_fail_memory(error, p->tensor_count * sizeof *roots);
+    }
+    vqc_static_plan_decide(p);
+    for (size_t t = 0; t < p->tensor_count; t++) {
+        roots[t] = p->tensors[t].quantized ? p->tensors[t].root : VQC_NO_TENSOR;
+    }
+    for (size_t t = 0; t < p->tensor_count && status == VQC_OK; t++) {
+        vqc_observer_kind best = p->tensors[t].observer;
+        if (roots[t] != t || !open[t]) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof CANDIDATES / sizeof CANDIDATES[0]; i++) {
+            vqc_score score;
+            if (CANDIDATES[i] == best || trials_left(s) == 0) {
+                continue;
+            }
+            set_group(p, open, roots, t, CANDIDATES[i]);
+            status = run_trial(s, 0, &score, error);
+            if (status != VQC_OK) {
+                break;
+            }
+            if (is_better(&score, &s->score, TENSOR_MARGIN_DB)) {
+                s->score = score;
+                best = CANDIDATES[i];
+            }
+        }
+        set_group(p, open, roots, t, best);
+    }
+    free(roots);
+    return status;
+}
+
+static vqc_status choose_biases(vqc_static_search *s, vqc_error *error)
+{
+    vqc_switch asked = s->plan->recipe->fixed.bias_correction;
+    vqc_score before = s->score;
+    vqc_score after;
+    size_t corrected = 0;
+    vqc_status status;
+
+    if (asked == VQC_SWITCH_OFF) {
+        return VQC_OK;
+    }
+    status = vqc_static_correct_biases(s->plan, &corrected, error);
+    if (status == VQC_OK && corrected > 0) {
+        status = run_trial(s, 0, &after, error);
+    }
+    if (status != VQC_OK || corrected == 0) {
+        return status;
+    }
+    if (asked == VQC_SWITCH_AUTO && !is_better(&after, &before, 0.0)) {
+        vqc_static_uncorrect_biases(s->plan);
+        return VQC_OK;
+    }
+    s->score = after;
+    return vqc_report_note(s->report, error,
+                           "bias correction of %zu layers: output SQNR %.1f -> %.1f dB", corrected,
+                           before.sqnr_db, after.sqnr_db);
+}
+
+/* ---- the accuracy target ---- */
+
+/* What quantizing one unit alone costs. */
+typedef struct probe {
+    size_t unit;
+    double noise; /* 10^(-sqnr/10) */
+} probe;
+
+static int by_noise(const void *a, const void *b)
+{
+    const probe *x = a;
+    const probe *y = b;
+
+    if (x->noise != y->noise) {
+        return x->noise > y->noise ? -1 : 1;
+    }
+    return x->unit < y->unit ? -1 : 1;
+}
+
+static bool can_fall_back(const vqc_unit *unit)
+{
+    return unit->kind == VQC_UNIT_LINEAR || unit->kind == VQC_UNIT_CHAIN;
+}
+
+/* Leaves every unit but one in float and measures. */
+static vqc_status probe_units(vqc_static_search *s, probe *probes, size_t count, vqc_error *error)
+{
+    vqc_static_plan *p = s->plan;
+    bool *before = calloc(p->unit_count + 1, sizeof *before);
+    vqc_status status = VQC_OK;
+
+    if (before == NULL) {
+        return vqc_fail_memory(error, p->unit_count);
+    }
+    for (size_t i = 0; i < p->unit_count; i++) {
+        before[i] = p->units[i].in_float;
+    }
+    for (size_t k = 0; k < count && status == VQC_OK; k++) {
+        vqc_score score;
+        for (size_t i = 0; i < p->unit_count; i++) {
+            p->units[i].in_float =
+                before[i] || (can_fall_back(&p->units[i]) && i != probes[k].unit);
+        }
+        status = run_trial(s, PROBE_SAMPLES, &score, error);
+        probes[k].noise = status == VQC_OK ? pow(10.0, -score.sqnr_db / 10.0) : 0.0;
+        if (status == VQC_OK && score.nonfinite > 0) {
+            probes[k].noise = HUGE_VAL;
+        }
+    }
+    for (size_t i = 0; i < p->unit_count; i++) {
+        p->units[i].in_float = before[i];
+    }
+    free(before);
+    return status;
+}
+
+static void give_up_unit(vqc_static_plan *p, size_t index)
+{
+    vqc_unit *unit = &p->units[index];
+
+    if (!p->recipe->accuracy.wide_fallback) {
+        unit->in_float = true;
+        return;
+    }
+    for (size_t d = 0; d < unit->data_count; d++) {
+        p->tensors[unit->data[d]].wide = true;
+    }
+    p->tensors[vqc_unit_result(p, index)].wide = true;
+}
+
+/* How many of the worst units to give up next: doubles, so that hopeless models end soon. */
+static size_t next_step(size_t done)
+{
+    return done < 4 ? 1 : done / 4;
+}
+
+static vqc_status note_fallback(vqc_static_search *s, const probe *probes, size_t given,
+                                double before, vqc_error *error)
+{
+    const vqc_static_plan *p = s->plan;
+    const char *how = p->recipe->accuracy.wide_fallback ? "16-bit activations" : "float";
+    vqc_status status = vqc_report_note(
+        s->report, error,
+        "to meet the accuracy target %zu of the nodes got %s: output SQNR %.1f -> %.1f dB", given,
+        how, before, s->score.sqnr_db);
+
+    for (size_t k = 0; k < given && k < 16 && status == VQC_OK; k++) {
+        const vqc_unit *unit = &p->units[probes[k].unit];
+        status =
+            vqc_report_note(s->report, error, "%s: \"%s\" (%s): quantized alone it leaves %.1f dB",
+                            how, unit->label, unit->node->op_type,
+                            probes[k].noise > 0.0 ? -10.0 * log10(probes[k].noise) : 99.9);
+    }
+    return status;
+}
+
+static vqc_status reach_target(vqc_static_search *s, vqc_error *error)
+{
+    vqc_static_plan *p = s->plan;
+    probe *probes = calloc(p->unit_count + 1, sizeof *probes);
+    double before = s->score.sqnr_db;
+    size_t count = 0;
+    size_t given = 0;
+    vqc_status status = VQC_OK;
+
+    s->target_met = meets(s, &s->score);
+    if (s->target_met || probes == NULL) {
+        free(probes);
+        return s->target_met ? VQC_OK : vqc_fail_memory(error, p->unit_count * sizeof *probes);
+    }
+    vqc_static_plan_decide(p);
+    for (size_t i = 0; i < p->unit_count; i++) {
+        if (p->units[i].quantized && can_fall_back(&p->units[i])) {
+            probes[count++].unit = i;
+        }
+    }
+    status = probe_units(s, probes, count, error);
+    qsort(probes, count, sizeof *probes, by_noise);
+    while (status == VQC_OK && !s->target_met && given < count) {
+        size_t step = next_step(given);
+        for (size_t k = 0; k < step && given < count; k++) {
+            give_up_unit(p, probes[given++].unit);
+        }
+        status = run_trial(s, 0, &s->score, error);
+        s->target_met = status == VQC_OK && meets(s, &s->score);
+    }
+    if (status == VQC_OK) {
+        status = note_fallback(s, probes, given, before, error);
+    }
+    if (status == VQC_OK && !s->target_met) {
+        status = vqc_report_note(s->report, error,
+                                 "the accuracy target cannot be met by leaving layers in float: "
+                                 "output SQNR %.1f dB",
+                                 s->score.sqnr_db);
+    }
+    free(probes);
+    return status;
+}
+
+vqc_status vqc_static_search_run(vqc_static_search *s, vqc_error *error)
+{
+    vqc_static_plan *p = s->plan;
+    bool *open = calloc(p->tensor_count + 1, sizeof *open);
+    bool any = false;
+    vqc_status status;
+
+    if (open == NULL) {
+        return vqc_fail_memory(error, p->tensor_count);
+    }
+    for (size_t t = 0; t < p->tensor_count; t++) {
+        open[t] = p->tensors[t].observer == VQC_OBSERVER_AUTO;
+        any = any || open[t];
+    }
+    set_open(p, open, VQC_OBSERVER_MSE);
+    status = choose_mode(s, error);
+    if (status == VQC_OK) {
+        status = choose_biases(s, error);
+    }
+    if (status == VQC_OK && any) {
+        status = choose_observer(s, open, error);
+    }
+    if (status == VQC_OK && any) {
+        status = refine_observers(s, open, error);
+    }
+    if (status == VQC_OK) {
+        status = reach_target(s, error);
+    }
+    vqc_static_plan_decide(p);
+    free(open);
+    return status;
+}

@@ -1,0 +1,204 @@
+/* The report of both models run side by side. */
+#include <math.h>
+#include <string.h>
+
+#include "core/evaluate.h"
+#include "core/exec/program.h"
+#include "core/verify.h"
+
+enum { VALUE_SAMPLES = 4 /* samples on which the values inside the models are compared */ };
+
+static const double GOOD_DB = 20.0; /* below, the report says which node to look at */
+
+typedef struct verifier {
+    vqc_graph *graphs[2];     /* original, written */
+    vqc_program *programs[2]; /* the same */
+    vqc_samples *samples;
+    const vqc_verify_options *options;
+    vqc_report *report;
+    vqc_error *error;
+} verifier;
+
+static double percent(double share)
+{
+    return 100.0 * share;
+}
+
+static const char *label_of(const verifier *v, const char *name, const char **op)
+{
+    const vqc_value *value = vqc_scope_define(v->graphs[0], v->graphs[0]->scopes[0], name);
+    vqc_arena *arena = v->report->arena;
+
+    *op = "";
+    if (value == NULL || value->producer == NULL) {
+        return "";
+    }
+    *op = vqc_node_op_name(value->producer, arena);
+    return vqc_node_label(value->producer, arena);
+}
+
+/* "error" of outputs that are integers: the share of equal values takes the agreement's place. */
+static void describe_output(verifier *v, const vqc_output_comparison *from, vqc_value_error *to)
+{
+    to->name = vqc_arena_strdup(v->report->arena, from->name);
+    to->node = label_of(v, from->name, &to->op);
+    to->sqnr_db = from->is_integer ? (double)NAN : from->metrics.sqnr_db;
+    to->cosine = from->is_integer ? (double)NAN : from->metrics.cosine;
+    to->max_abs_error = from->is_integer ? (double)NAN : from->metrics.max_abs_error;
+    to->agreement = (double)NAN;
+    if (from->is_integer && from->values > 0) {
+        to->agreement = (double)from->equal / (double)from->values;
+    } else if (from->rows > 0) {
+        to->agreement = (double)from->top1_equal / (double)from->rows;
+    }
+}
+
+static vqc_status describe_outputs(verifier *v, const vqc_comparison *comparison)
+{
+    vqc_verification *out = &v->report->verification;
+
+    out->outputs =
+        vqc_arena_calloc(v->report->arena, comparison->output_count + 1, sizeof *out->outputs);
+    if (out->outputs == NULL) {
+        return vqc_fail_memory(v->error, comparison->output_count * sizeof *out->outputs);
+    }
+    out->min_sqnr_db = INFINITY;
+    for (size_t i = 0; i < comparison->output_count; i++) {
+        const vqc_output_comparison *from = &comparison->outputs[i];
+        vqc_value_error *to = &out->outputs[out->output_count++];
+
+        describe_output(v, from, to);
+        if (to->name == NULL || to->node == NULL || to->op == NULL) {
+            return vqc_fail_memory(v->error, 0);
+        }
+        /* NaN counts as worst; outputs that are all zero in the original say nothing */
+        if (!from->is_integer && from->metrics.sum_ref2 + from->metrics.sum_err2 != 0.0 &&
+            !(to->sqnr_db >= out->min_sqnr_db)) {
+            out->min_sqnr_db = isnan(to->sqnr_db) ? -INFINITY : to->sqnr_db;
+        }
+        out->nonfinite +=
+            from->nonfinite > from->nonfinite_ref ? from->nonfinite - from->nonfinite_ref : 0;
+    }
+    out->samples = comparison->reference.samples;
+    out->top1_before = percent(comparison->reference.top1);
+    out->top1_after = percent(comparison->model.top1);
+    out->top5_before = percent(comparison->reference.top5);
+    out->top5_after = percent(comparison->model.top5);
+    out->mse_before = comparison->reference.mse;
+    out->mse_after = comparison->model.mse;
+    out->perplexity_before = comparison->reference.perplexity;
+    out->perplexity_after = comparison->model.perplexity;
+    return VQC_OK;
+}
+
+static double to_db(double noise)
+{
+    return noise > 0.0 ? -10.0 * log10(noise) : INFINITY;
+}
+
+/* The node that adds most noise, and how to leave it out. */
+static vqc_status note_worst(verifier *v, const vqc_value_noise *values, size_t count)
+{
+    const vqc_value_noise *worst = NULL;
+    const char *op;
+    const char *label;
+
+    for (size_t i = 0; i < count; i++) {
+        if (isfinite(values[i].added) && (worst == NULL || values[i].added > worst->added)) {
+            worst = &values[i];
+        }
+    }
+    if (worst == NULL || worst->added == 0.0 || v->report->verification.min_sqnr_db >= GOOD_DB) {
+        return VQC_OK;
+    }
+    label = label_of(v, worst->value->name, &op);
+    if (label == NULL || op == NULL) {
+        return vqc_fail_memory(v->error, 0);
+    }
+    return vqc_report_note(
+        v->report, v->error,
+        "most noise arises in \"%s\" (%s): its output is at %.1f dB. To leave it "
+        "in float: static: {exclude: [{name: \"%s\"}]}; to keep its weight: "
+        "layers: [{match: {name: \"%s\"}, codec: keep}]",
+        label, op, to_db(worst->noise), label, label);
+}
+
+static vqc_status describe_values(verifier *v)
+{
+    vqc_verification *out = &v->report->verification;
+    vqc_arena *arena = v->report->arena;
+    vqc_value_noise *values;
+    size_t count;
+    vqc_status status = vqc_verify_values(v->graphs[0], v->graphs[1], v->samples, VALUE_SAMPLES,
+                                          arena, &values, &count, v->error);
+
+    if (status != VQC_OK) {
+        return status;
+    }
+    out->values = vqc_arena_calloc(arena, count + 1, sizeof *out->values);
+    if (out->values == NULL) {
+        return vqc_fail_memory(v->error, count * sizeof *out->values);
+    }
+    for (size_t i = 0; i < count; i++) {
+        vqc_value_error *to = &out->values[i];
+        to->name = vqc_arena_strdup(arena, values[i].value->name);
+        to->node = label_of(v, values[i].value->name, &to->op);
+        to->sqnr_db = to_db(values[i].noise);
+        to->cosine = to->max_abs_error = to->agreement = (double)NAN;
+        if (to->name == NULL || to->node == NULL || to->op == NULL) {
+            return vqc_fail_memory(v->error, 0);
+        }
+    }
+    out->value_count = count;
+    out->value_samples = v->samples->count < VALUE_SAMPLES ? v->samples->count : VALUE_SAMPLES;
+    return note_worst(v, values, count);
+}
+
+static void report_progress(void *context, size_t done, size_t total)
+{
+    const vqc_verify_options *options = context;
+    if (options->progress != NULL) {
+        options->progress(options->progress_context, "verify", done, total);
+    }
+}
+
+vqc_status vqc_verify_models(const vqc_model *original, const vqc_model *written,
+                             vqc_samples *samples, const vqc_verify_options *options,
+                             vqc_report *report, vqc_error *error)
+{
+    const vqc_model *models[2] = {original, written};
+    verifier v = {.samples = samples, .options = options, .report = report, .error = error};
+    vqc_evaluate_options evaluate = {
+        .threads = options->threads,
+        .progress = report_progress,
+        .progress_context = (void *)(uintptr_t)options,
+    };
+    vqc_comparison *comparison = NULL;
+    vqc_status status = VQC_OK;
+
+    for (int i = 0; i < 2 && status == VQC_OK; i++) {
+        status = vqc_graph_create((vqc_model *)(uintptr_t)models[i], &v.graphs[i], error);
+        if (status == VQC_OK) {
+            status = vqc_program_create(v.graphs[i], NULL, &v.programs[i], error);
+        }
+    }
+    if (status == VQC_OK) {
+        status = vqc_compare(v.programs[0], v.programs[1], samples, &evaluate, &comparison, error);
+    }
+    if (status == VQC_OK) {
+        report->verification.data = vqc_arena_strdup(report->arena, samples->path);
+        report->verification.held_out = options->held_out;
+        report->verification.is_synthetic = samples->is_synthetic;
+        status = report->verification.data == NULL ? vqc_fail_memory(error, 0)
+                                                   : describe_outputs(&v, comparison);
+    }
+    if (status == VQC_OK) {
+        status = describe_values(&v);
+    }
+    vqc_comparison_destroy(&comparison);
+    for (int i = 0; i < 2; i++) {
+        vqc_program_destroy(&v.programs[i]);
+        vqc_graph_destroy(&v.graphs[i]);
+    }
+    return status;
+}

@@ -1,0 +1,28 @@
+/* The samples of a compression: opened when the recipe or the caller asks for them. Shared by
+ * formats/compress_*.c only. */
+#ifndef VQC_FORMATS_COMPRESS_SAMPLES_H
+#define VQC_FORMATS_COMPRESS_SAMPLES_H
+
+#include "core/data/samples.h"
+#include "core/model.h"
+#include "core/recipe.h"
+
+typedef struct vqc_compress_samples {
+    vqc_samples *calibration; /* NULL: none asked for */
+    vqc_samples *evaluation;  /* NULL: none asked for */
+} vqc_compress_samples;
+
+/* Whether some layer is asked to have static activations. */
+bool vqc_recipe_is_static(const vqc_recipe *recipe);
+
+/*
+ * Opens what recipe and options name, for the inputs of `model`: evaluation data as far as they are
+ * named, calibration data only for recipes that use them. Errors: those of vqc_samples_open, all
+ * problems of both in one message, a line each.
+ */
+vqc_status vqc_compress_samples_open(const vqc_model *model, const vqc_recipe *recipe,
+                                     const vqc_run_options *options, vqc_compress_samples *out,
+                                     vqc_error *error);
+void vqc_compress_samples_close(vqc_compress_samples *samples);
+
+#endif
