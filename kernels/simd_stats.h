@@ -204,14 +204,17 @@ void KERNEL(f32_error)(const float *ref, const float *dec, size_t n, vqc_error_s
 }
 
 /* 12 independent chains of fused multiply-adds cover latency x throughput of every current core (4
- * cycles x 2 per cycle = 8). The start value is volatile so that nothing is computed ahead of time.
+ * cycles x 2 per cycle = 8). The start value is volatile and read for each, so that nothing is
+ * computed ahead of time and no chain is known to equal another.
  */
 float KERNEL(probe_fma)(size_t iterations)
 {
     const volatile float zero = 0.0f;
     const vf_native z = VF_NATIVE_SET(zero), half = VF_NATIVE_SET(0.5f);
-    vf_native a0 = z, a1 = z, a2 = z, a3 = z, a4 = z, a5 = z;
-    vf_native a6 = z, a7 = z, a8 = z, a9 = z, a10 = z, a11 = z;
+    vf_native a0 = VF_NATIVE_SET(zero), a1 = VF_NATIVE_SET(zero), a2 = VF_NATIVE_SET(zero);
+    vf_native a3 = VF_NATIVE_SET(zero), a4 = VF_NATIVE_SET(zero), a5 = VF_NATIVE_SET(zero);
+    vf_native a6 = VF_NATIVE_SET(zero), a7 = VF_NATIVE_SET(zero), a8 = VF_NATIVE_SET(zero);
+    vf_native a9 = VF_NATIVE_SET(zero), a10 = VF_NATIVE_SET(zero), a11 = VF_NATIVE_SET(zero);
     for (size_t k = 0; k < iterations * VF_NATIVE_PER_VECTOR; k++) {
         a0 = VF_NATIVE_FMA(a0, half, z);
         a1 = VF_NATIVE_FMA(a1, half, z);
