@@ -30,8 +30,10 @@ typedef struct vqc_gate_activation {
     float alpha, beta;
 } vqc_gate_activation;
 
+typedef struct vqc_recurrence vqc_recurrence;
+
 /* One direction. All arrays are of `class` (VQC_CLASS_F32 or VQC_CLASS_F64). */
-typedef struct vqc_recurrence {
+struct vqc_recurrence {
     vqc_cell cell;
     vqc_class class;
     size_t steps, batch, size, hidden; /* size: of the input */
@@ -56,7 +58,14 @@ typedef struct vqc_recurrence {
     void *gates;              /* scratch [batch, gates * hidden] */
     void *extra;              /* scratch [batch, 2 * hidden] */
     int threads;
-} vqc_recurrence;
+    /*
+     * Not for GRU: out [rows, gates * hidden] += a [rows, size] times the input weights or a [rows,
+     * hidden] times the recurrent ones, where they are not what w and r can hold. NULL: w and r.
+     */
+    void (*multiply)(const vqc_recurrence *self, bool recurrent, const void *a, size_t rows,
+                     void *out);
+    void *context; /* its */
+};
 
 /* Gates of a cell: 1, 3, 4. */
 size_t vqc_cell_gates(vqc_cell cell);

@@ -101,6 +101,10 @@ static void REAL(recur)(const vqc_recurrence *self)
     real *gates = self->gates;
     real *extra = self->extra;
 
+    if (self->multiply != NULL) {
+        self->multiply(self, true, self->h, self->batch, gates);
+        return;
+    }
     if (self->cell != VQC_CELL_GRU) {
         vqc_exec_multiply(self->class, self->h, self->r, gates, self->batch, n, columns,
                           self->threads);
@@ -140,8 +144,12 @@ static void REAL(run)(const vqc_recurrence *self)
     for (size_t i = 0; i < rows; i++) {
         memcpy(inputs + i * columns, self->bias, columns * sizeof *inputs);
     }
-    vqc_exec_multiply(self->class, self->x, self->w, inputs, rows, self->size, columns,
-                      self->threads);
+    if (self->multiply != NULL) {
+        self->multiply(self, false, self->x, rows, inputs);
+    } else {
+        vqc_exec_multiply(self->class, self->x, self->w, inputs, rows, self->size, columns,
+                          self->threads);
+    }
     for (size_t s = 0; s < self->steps; s++) {
         for (size_t b = 0; b < self->batch; b++) {
             size_t length = (size_t)self->lengths[b];

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -27,10 +28,11 @@ MS = "com.microsoft"
 
 class Case:
     """One node. inputs: arrays, None where absent. rtol, atol: of float outputs, against ONNX Runtime or `expected`.
-    off: codes that may differ by one (ONNX Runtime's own approximations), as a share."""
+    off: codes that may differ by one (ONNX Runtime's own approximations), as a share. feed: the input that ONNX Runtime
+    does not see as a constant."""
 
     def __init__(self, op, inputs, label="", domain="", outputs=1, model_opset=21, rtol=1e-6, atol=1e-6, off=0.0, expected=None,
-                 **attributes):
+                 feed=0, **attributes):
         self.name = f"{op} {label}".strip()
         self.inputs = inputs
         self.opset = model_opset
@@ -40,6 +42,7 @@ class Case:
         self.atol = atol
         self.off = off
         self.expected = expected
+        self.feed = feed
         names = ["" if value is None else f"i{k}" for k, value in enumerate(inputs)]
         while names and names[-1] == "":
             names.pop()
@@ -48,9 +51,10 @@ class Case:
     def model(self, fed):
         """With the first input fed by the caller (for ONNX Runtime) or everything constant."""
         tensors = [numpy_helper.from_array(np.asarray(value), f"i{k}") for k, value in enumerate(self.inputs)
-                   if value is not None and not (fed and k == 0)]
-        feeds = [helper.make_tensor_value_info("i0", helper.np_dtype_to_tensor_dtype(np.asarray(self.inputs[0]).dtype),
-                                               np.asarray(self.inputs[0]).shape)] if fed else []
+                   if value is not None and not (fed and k == self.feed)]
+        flowing = np.asarray(self.inputs[self.feed])
+        feeds = [helper.make_tensor_value_info(f"i{self.feed}", helper.np_dtype_to_tensor_dtype(flowing.dtype),
+                                               flowing.shape)] if fed else []
         values = [onnx.ValueInfoProto(name=name) for name in self.outputs]
         graph = helper.make_graph([self.node], "g", feeds, values, tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset), helper.make_opsetid(MS, 1)])
@@ -64,7 +68,7 @@ class Case:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         session = ort.InferenceSession(self.model(True).SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return session.run(None, {"i0": np.asarray(self.inputs[0])})
+        return session.run(None, {f"i{self.feed}": np.asarray(self.inputs[self.feed])})
 
 
 def f32(value):
@@ -275,8 +279,54 @@ def microsoft_float_cases():
     yield ms("SimplifiedLayerNormalization", [x, gamma], domain="", atol=1e-5, rtol=1e-5)
 
 
+def gather_cases():
+    def ms(inputs, label, **more):
+        return Case("GatherBlockQuantized", inputs, label, domain=MS, model_opset=21, feed=1, **more)
+
+    indices = np.array([[0, 5, -1], [11, 3, 3]], np.int64)
+    for bits in (2, 4, 8):
+        columns = 80 * bits // 8
+        table, scales = u8((12, columns)), floats((12, 5))
+        zeros = u8((12, (5 * bits + 7) // 8))
+        for more in ([], [zeros]):
+            yield ms([table, indices, scales] + more, f"uint8 {bits} bits {len(more)}", bits=bits, block_size=16, gather_axis=0,
+                     quantize_axis=1)
+        yield ms([table, indices.astype(np.int32), floats((12, 3)), u8((12, (3 * bits + 7) // 8))], f"uint8 {bits} bits last block",
+                 bits=bits, block_size=32, quantize_axis=-1)
+    for kind in (ml_dtypes.int4, ml_dtypes.uint4):
+        low = -8 if kind == ml_dtypes.int4 else 0
+        data = rng.integers(low, low + 16, (3, 40, 10)).astype(kind)
+        for axis, scale in ((1, (3, 3, 10)), (2, (3, 40, 1)), (0, (1, 40, 10))):
+            for gather in (0, 1, 2):
+                picks = rng.integers(-3, 3, (2, 2)).astype(np.int64)
+                zeros = rng.integers(low, low + 16, scale).astype(kind)
+                for more in ([], [zeros]):
+                    yield ms([data, picks, floats(scale)] + more, f"{kind.__name__} axis {axis} gather {gather} {len(more)}",
+                             block_size=16, quantize_axis=axis, gather_axis=gather)
+    yield ms([u8((12, 40)), indices, floats((12, 5)).astype(np.float16)], "float16", bits=4, block_size=16)
+
+
+def lstm_cases():
+    steps, batch, size, hidden = 7, 3, 21, 18
+    for kind in (np.int8, np.uint8):
+        for direction, d in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
+            x, w, r = floats((steps, batch, size)), small(kind, (d, size, 4 * hidden)), small(kind, (d, hidden, 4 * hidden))
+            zero = np.full(d, 0 if kind == np.int8 else 128, kind)
+            scale = rng.uniform(0.002, 0.005, (2, d)).astype(np.float32)
+            least = [x, w, r, None, None, None, None, None, scale[0], zero, scale[1], zero]
+            full = [x, w, r, floats((d, 8 * hidden), 0.3), np.array([7, 4, 5], np.int32), floats((d, batch, hidden), 0.3),
+                    floats((d, batch, hidden), 0.3), floats((d, 3 * hidden), 0.3),
+                    rng.uniform(0.002, 0.005, (d, 4 * hidden)).astype(np.float32), np.repeat(zero[:, None], 4 * hidden, 1),
+                    rng.uniform(0.002, 0.005, (d, 4 * hidden)).astype(np.float32), np.repeat(zero[:, None], 4 * hidden, 1)]
+            same_length = full[:4] + [None] + full[5:]
+            # what the rows of ended sequences hold when the state is quantized is ONNX Runtime's own affair
+            for label, inputs, near in (("", least, 1e-4), ("all but lengths", same_length, 1e-4), ("all inputs", full, 5e-3)):
+                yield Case("DynamicQuantizeLSTM", inputs, f"{kind.__name__} {direction} {label}", domain=MS, outputs=3, rtol=near,
+                           atol=near, direction=direction, hidden_size=hidden)
+
+
 def cases():
-    for part in (matmul_cases, conv_cases, dynamic_cases, microsoft_matmul_cases, qlinear_cases, microsoft_float_cases):
+    for part in (matmul_cases, conv_cases, dynamic_cases, microsoft_matmul_cases, qlinear_cases, microsoft_float_cases, gather_cases, lstm_cases):
         yield from part()
 
 
