@@ -63,8 +63,9 @@ static void fill(const buffers *b, const vqc_kernel_info *info)
 {
     uint64_t state = 1;
     const bool doubles = info->family == VQC_FAMILY_TO_F32 && info->kind == VQC_KIND_F64;
-    const bool codes = !doubles && info->family >= VQC_FAMILY_DEQUANTIZE &&
-                       info->family != VQC_FAMILY_FROM_F32 && info->family != VQC_FAMILY_INT_DIVIDE;
+    const bool codes =
+        !doubles && info->family >= VQC_FAMILY_DEQUANTIZE && info->family != VQC_FAMILY_FROM_F32 &&
+        info->family != VQC_FAMILY_INT_DIVIDE && info->family < VQC_FAMILY_MATH_UNARY;
     for (size_t i = 0; i < LARGE_BYTES / 8; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         const float pair[2] = {(float)(int32_t)(state >> 32) * 0x1p-31f,
@@ -163,6 +164,7 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
                         f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
     const bool is_unsigned = info->kind == VQC_KIND_U8 || info->kind == VQC_KIND_U16;
+    const bool normalize = f == VQC_FAMILY_MATH_NORMALIZE;
     const size_t cols = is_2d ? COLS : elements;
     return (vqc_kernel_args){
         .rows = elements / cols,
@@ -175,11 +177,12 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
         .in = b->in,
         .in2 = b->in2,
         .out = b->out,
-        .scale = b->scale,
+        .scale = normalize ? (const float *)(const void *)b->in2 : b->scale,
         .inv_scale = b->inv_scale,
         .zero_point = is_2d && !is_unsigned && f < VQC_FAMILY_INT_PACK_ROWS ? NULL : b->zero_point,
-        .bias =
-            f == VQC_FAMILY_INT_SCALE_COLS ? (const void *)b->scale : (const void *)b->zero_point,
+        .bias = normalize                        ? (const void *)b->in2
+                : f == VQC_FAMILY_INT_SCALE_COLS ? (const void *)b->scale
+                                                 : (const void *)b->zero_point,
         .lo = is_unsigned ? 0 : -128,
         .hi = is_unsigned ? 255 : 127,
         .width = pack                        ? VQC_INT_COLS
@@ -191,7 +194,14 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
         .min = b->min,
         .max = b->max,
         .sse = b->sse,
-        .iterations = elements};
+        .iterations = elements,
+        .a = -0.5f,
+        .b = 0.5f,
+        .a_step = 1,
+        .b_step = 1,
+        .window = 3,
+        .step = 1,
+        .dilation = 1};
 }
 
 /* Seconds are noisy, the shortest of a few is not: time of one call, of `calls` in a row. */
@@ -231,8 +241,10 @@ static size_t bytes_per_call(const vqc_kernel_info *info, size_t elements, size_
 {
     vqc_kernel_tensor_bytes(info, elements, WIDTH, in, out);
     size_t bytes = *in + *out;
-    if (info->family == VQC_FAMILY_ERROR)
+    if (info->family == VQC_FAMILY_ERROR || info->family == VQC_FAMILY_MATH_BINARY)
         bytes += *in; /* the second input */
+    if (info->family == VQC_FAMILY_MATH_NORMALIZE)
+        bytes += 2 * *in; /* scale and bias */
     if (info->family == VQC_FAMILY_UNPACK_PLANE)
         bytes += *out; /* read as well */
     return bytes;

@@ -58,6 +58,8 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
     } else if (f == VQC_FAMILY_INT_DIVIDE || f == VQC_FAMILY_INT_REQUANTIZE_ROWS ||
                f == VQC_FAMILY_INT_REQUANTIZE_COLS || f == VQC_FAMILY_INT_SCALE_COLS) {
         *out_bytes = code_bytes;
+    } else if (f >= VQC_FAMILY_MATH_UNARY && f <= VQC_FAMILY_MATH_NORMALIZE) {
+        *out_bytes = f == VQC_FAMILY_MATH_MOMENTS ? 0 : float_bytes;
     } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM || f == VQC_FAMILY_INT_TAPS ||
                (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_TAPS)) {
         *in_bytes = 0;
@@ -289,6 +291,41 @@ static void call_gemm(const vqc_kernels *k, vqc_kernel_family family, const vqc_
         r->count = k->f32_gemm_rows();
 }
 
+static void call_math(const vqc_kernels *k, size_t index, const vqc_kernel_args *a,
+                      vqc_kernel_results *r)
+{
+    switch (index) {
+#define CALL_UNARY(name, family, kind, ret, params)                                                \
+    case VQC_INDEX_##name:                                                                         \
+        k->name(a->in, a->cols, a->out);                                                           \
+        break;
+#define CALL_PARAMETRIC(name, family, kind, ret, params)                                           \
+    case VQC_INDEX_##name:                                                                         \
+        k->name(a->in, a->cols, a->a, a->b, a->out);                                               \
+        break;
+#define CALL_BINARY(name, family, kind, ret, params)                                               \
+    case VQC_INDEX_##name:                                                                         \
+        k->name(a->in, a->a_step, a->in2, a->b_step, a->cols, a->out);                             \
+        break;
+#define CALL_POOL(name, family, kind, ret, params)                                                 \
+    case VQC_INDEX_##name:                                                                         \
+        k->name(a->in, a->cols, a->window, a->step, a->dilation, a->out);                          \
+        break;
+        VQC_KERNEL_LIST_MATH_UNARY(CALL_UNARY)
+        VQC_KERNEL_LIST_MATH_PARAMETRIC(CALL_PARAMETRIC)
+        VQC_KERNEL_LIST_MATH_BINARY(CALL_BINARY)
+        VQC_KERNEL_LIST_MATH_POOL(CALL_POOL)
+    case VQC_INDEX_f32_mean_variance:
+        k->f32_mean_variance(a->in, a->cols, &r->sum, &r->sum_squares);
+        break;
+    case VQC_INDEX_f32_normalize:
+        k->f32_normalize(a->in, a->cols, a->a, a->b, a->scale, a->bias, a->out);
+        break;
+    default:
+        break;
+    }
+}
+
 void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_args *a,
                      vqc_kernel_results *r)
 {
@@ -303,6 +340,8 @@ void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_ar
         call_int(table, index, a);
     else if (family >= VQC_FAMILY_GEMM_ROWS && family <= VQC_FAMILY_GEMM_PACK)
         call_gemm(table, family, a, r);
+    else if (family >= VQC_FAMILY_MATH_UNARY && family <= VQC_FAMILY_MATH_NORMALIZE)
+        call_math(table, index, a, r);
     else
         call_convert(table, index, a);
 }

@@ -51,7 +51,13 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_GEMM_ROWS, /* kernels/gemm_types.h, from here ... */
     VQC_FAMILY_GEMM,
     VQC_FAMILY_TAPS,
-    VQC_FAMILY_GEMM_PACK, /* ... to here */
+    VQC_FAMILY_GEMM_PACK,  /* ... to here */
+    VQC_FAMILY_MATH_UNARY, /* kernels/kernel_list_math.h, from here ... */
+    VQC_FAMILY_MATH_PARAMETRIC,
+    VQC_FAMILY_MATH_BINARY,
+    VQC_FAMILY_MATH_POOL,
+    VQC_FAMILY_MATH_MOMENTS,
+    VQC_FAMILY_MATH_NORMALIZE, /* ... to here */
     VQC_FAMILY_PROBE_FMA
 } vqc_kernel_family;
 
@@ -111,6 +117,9 @@ typedef struct vqc_kernel_args {
     const vqc_taps_row *taps;
     size_t in2_stride;
     bool accumulate;
+    float a, b;                    /* parameters of a function; mean and factor */
+    size_t a_step, b_step;         /* of a binary operation's in and in2 */
+    size_t window, step, dilation; /* of pooling */
 } vqc_kernel_args;
 
 /* Everything a kernel can accumulate into or return, initialised by the caller. */

@@ -23,6 +23,7 @@
 #define VQC_KERNELS_SIMD_BODIES_H
 
 #include "kernels/int_simd.h"
+#include "kernels/math_bodies.h"
 #include "kernels/move_simd.h"
 #include "kernels/qdq_simd.h"
 #include "kernels/simd_convert.h"

@@ -1,35 +1,39 @@
 #include "core/exec/activation.h"
 
-#include <math.h>
-
-static float one(const vqc_epilogue *e, float x)
-{
-    switch (e->act) {
-    case VQC_ACT_RELU:
-        return x > 0.0f ? x : 0.0f;
-    case VQC_ACT_CLIP:
-        return fminf(fmaxf(x, e->alpha), e->beta);
-    case VQC_ACT_LEAKY_RELU:
-        return x < 0.0f ? e->alpha * x : x;
-    case VQC_ACT_HARD_SIGMOID:
-        return fmaxf(0.0f, fminf(1.0f, e->alpha * x + e->beta));
-    case VQC_ACT_HARD_SWISH:
-        return x * fmaxf(0.0f, fminf(1.0f, x / 6.0f + 0.5f));
-    case VQC_ACT_SIGMOID:
-        return 1.0f / (1.0f + expf(-x));
-    case VQC_ACT_SILU:
-        return x / (1.0f + expf(-x));
-    case VQC_ACT_TANH:
-        return tanhf(x);
-    case VQC_ACT_NONE:
-        break;
-    }
-    return x;
-}
+#include "kernels/kernels.h"
 
 void vqc_activate(const vqc_epilogue *epilogue, float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        x[i] = one(epilogue, x[i]);
+    const vqc_kernels *k = vqc_kernels_get();
+    float alpha = epilogue->alpha;
+    float beta = epilogue->beta;
+
+    switch (epilogue->act) {
+    case VQC_ACT_NONE:
+        break;
+    case VQC_ACT_RELU:
+        k->f32_relu(x, n, x);
+        break;
+    case VQC_ACT_CLIP:
+        k->f32_clip(x, n, alpha, beta, x);
+        break;
+    case VQC_ACT_LEAKY_RELU:
+        k->f32_leaky_relu(x, n, alpha, 0.0f, x);
+        break;
+    case VQC_ACT_HARD_SIGMOID:
+        k->f32_hard_sigmoid(x, n, alpha, beta, x);
+        break;
+    case VQC_ACT_HARD_SWISH:
+        k->f32_hard_swish(x, n, x);
+        break;
+    case VQC_ACT_SIGMOID:
+        k->f32_sigmoid(x, n, x);
+        break;
+    case VQC_ACT_SILU:
+        k->f32_swish(x, n, 1.0f, 0.0f, x);
+        break;
+    case VQC_ACT_TANH:
+        k->f32_tanh(x, n, x);
+        break;
     }
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/exec/exec_binary.h"
 #include "core/exec/exec_unary.h"
 #include "core/graph.h"
 
@@ -28,11 +29,21 @@ static double gelu(double x, bool approximate)
             (approximate ? tanh(SQRT_2_PI * (x + 0.044715 * x * x * x)) : erf(x * SQRT_HALF)));
 }
 
+VQC_UNARY_KERNEL(relu)
+VQC_UNARY_KERNEL(sigmoid)
+VQC_UNARY_KERNEL(tanh)
+VQC_UNARY_KERNEL(hard_swish)
+VQC_PARAMETRIC_KERNEL(leaky_relu)
+VQC_PARAMETRIC_KERNEL(hard_sigmoid)
+VQC_PARAMETRIC_KERNEL(swish)
+VQC_PARAMETRIC_KERNEL(clip)
+
 /* Comparisons are written so that NaN stays NaN. */
 VQC_UNARY(relu, f32, float, x < 0 ? 0.0f : x)
 VQC_UNARY(relu, f64, double, x < 0 ? 0.0 : x)
 VQC_UNARY(relu, i64, int64_t, x < 0 ? 0 : x)
-static const vqc_unary DETAIL_relu = {.by_class = {relu_f32, relu_f64, relu_i64, NULL}};
+static const vqc_unary DETAIL_relu = {.by_class = {relu_f32, relu_f64, relu_i64, NULL},
+                                      .f32 = relu_kernel};
 
 #define ACTIVATION(name, expression_f32, expression_f64, ...)                                      \
     VQC_UNARY(name, f32, float, expression_f32)                                                    \
@@ -40,15 +51,15 @@ static const vqc_unary DETAIL_relu = {.by_class = {relu_f32, relu_f64, relu_i64,
     static const vqc_unary DETAIL_##name = {.by_class = {name##_f32, name##_f64, NULL, NULL},      \
                                             __VA_ARGS__};
 
-ACTIVATION(sigmoid, 1.0f / (1.0f + expf(-x)), 1.0 / (1.0 + exp(-x)), .names = {NULL})
-ACTIVATION(tanh, tanhf(x), tanh(x), .names = {NULL})
+ACTIVATION(sigmoid, 1.0f / (1.0f + expf(-x)), 1.0 / (1.0 + exp(-x)), .f32 = sigmoid_kernel)
+ACTIVATION(tanh, tanhf(x), tanh(x), .f32 = tanh_kernel)
 ACTIVATION(softplus, softplus(x), softplus_wide(x), .names = {NULL})
 ACTIVATION(softsign, x / (1.0f + fabsf(x)), x / (1.0 + fabs(x)), .names = {NULL})
 ACTIVATION(mish, x *tanhf(softplus(x)), x *tanh(softplus_wide(x)), .names = {NULL})
 ACTIVATION(hard_swish, x *fminf(fmaxf(x / 6.0f + 0.5f, 0.0f), 1.0f),
-           x *fmin(fmax(x / 6.0 + 0.5, 0.0), 1.0), .names = {NULL})
-ACTIVATION(leaky_relu, x < 0 ? a * x : x, x < 0 ? a * x : x, .names = {"alpha"},
-           .defaults = {(double)0.01f})
+           x *fmin(fmax(x / 6.0 + 0.5, 0.0), 1.0), .f32 = hard_swish_kernel)
+ACTIVATION(leaky_relu, x < 0 ? a * x : x, x < 0 ? a * x : x, .f32 = leaky_relu_kernel,
+           .names = {"alpha"}, .defaults = {(double)0.01f})
 ACTIVATION(elu, x < 0 ? a * expm1f(x) : x, x < 0 ? a * expm1(x) : x, .names = {"alpha"},
            .defaults = {1.0})
 ACTIVATION(celu, x < 0 ? a * expm1f(x / a) : x, x < 0 ? a * expm1(x / a) : x, .names = {"alpha"},
@@ -60,10 +71,10 @@ ACTIVATION(selu, b *(x > 0 ? x : a * expm1f(x)), b *(x > 0 ? x : a * expm1(x)),
 ACTIVATION(thresholded_relu, x > a || isnan(x) ? x : 0.0f, x > a || isnan(x) ? x : 0.0,
            .names = {"alpha"}, .defaults = {1.0})
 ACTIVATION(hard_sigmoid, isnan(x) ? x : fmaxf(0.0f, fminf(1.0f, a *x + b)),
-           isnan(x) ? x : fmax(0.0, fmin(1.0, a *x + b)), .names = {"alpha", "beta"},
-           .defaults = {(double)0.2f, 0.5})
-ACTIVATION(swish, x / (1.0f + expf(-a * x)), x / (1.0 + exp(-a * x)), .names = {"alpha"},
-           .defaults = {1.0})
+           isnan(x) ? x : fmax(0.0, fmin(1.0, a *x + b)), .f32 = hard_sigmoid_kernel,
+           .names = {"alpha", "beta"}, .defaults = {(double)0.2f, 0.5})
+ACTIVATION(swish, x / (1.0f + expf(-a * x)), x / (1.0 + exp(-a * x)), .f32 = swish_kernel,
+           .names = {"alpha"}, .defaults = {1.0})
 
 /* p[0] = 1 for the approximation by tanh. */
 static vqc_status gelu_parameters(vqc_exec_call *call, double *p)
@@ -82,7 +93,30 @@ static vqc_status gelu_parameters(vqc_exec_call *call, double *p)
                          (int)(attr->s.len < 64 ? attr->s.len : 64), (const char *)attr->s.data);
 }
 
-ACTIVATION(gelu, gelu((double)x, a != 0), gelu(x, a != 0), .parameters = gelu_parameters)
+/* 0.5 (1 + tanh(t)) is sigmoid(2 t). */
+static void gelu_kernel(const float *x, size_t n, const double *p, float *y)
+{
+    const vqc_kernels *k = vqc_kernels_get();
+    float inner[VQC_EXEC_CHUNK];
+
+    if (p[0] == 0) {
+        k->f32_gelu(x, n, y);
+        return;
+    }
+    for (size_t at = 0; at < n; at += VQC_EXEC_CHUNK) {
+        size_t part = n - at < VQC_EXEC_CHUNK ? n - at : VQC_EXEC_CHUNK;
+
+        k->f32_mul(x + at, 1, x + at, 1, part, inner);
+        k->f32_scale_shift(inner, part, (float)(2 * SQRT_2_PI * 0.044715), (float)(2 * SQRT_2_PI),
+                           inner);
+        k->f32_mul(x + at, 1, inner, 1, part, inner);
+        k->f32_sigmoid(inner, part, inner);
+        k->f32_mul(x + at, 1, inner, 1, part, y + at);
+    }
+}
+
+ACTIVATION(gelu, gelu((double)x, a != 0), gelu(x, a != 0), .parameters = gelu_parameters,
+           .f32 = gelu_kernel)
 
 /* Shrink is also defined for integers; computed in the wider float and cut. */
 static double shrink(double x, double bias, double lambda)
@@ -156,19 +190,10 @@ static vqc_status shape_clip(vqc_exec_call *call)
 static void clip_chunk(vqc_class class, vqc_chunk *chunk, const vqc_chunk *low,
                        const vqc_chunk *high, size_t n)
 {
-    switch (class) {
-    case VQC_CLASS_F32:
-        CLIP_CLASS(f32)
-        break;
-    case VQC_CLASS_F64:
-        CLIP_CLASS(f64)
-        break;
-    case VQC_CLASS_I64:
+    if (class == VQC_CLASS_I64) {
         CLIP_CLASS(i64)
-        break;
-    default:
+    } else {
         CLIP_CLASS(u64)
-        break;
     }
 }
 
@@ -190,6 +215,25 @@ static bool clip_limit(const vqc_exec_call *call, size_t i, vqc_chunk *limit)
     return vqc_node_attr(call->node, name) != NULL;
 }
 
+/* Floats take their limits as parameters, absent ones as infinities. */
+static vqc_status clip_parameters(vqc_exec_call *call, double *p)
+{
+    for (size_t i = 0; i < 2; i++) {
+        vqc_chunk limit;
+
+        p[i] = i == 0 ? -INFINITY : INFINITY;
+        if (clip_limit(call, i, &limit)) {
+            vqc_element_convert(&limit, vqc_class_of(call->inputs[0]->dtype), VQC_CLASS_F64, 1);
+            p[i] = limit.f64[0];
+        }
+    }
+    return VQC_OK;
+}
+
+ACTIVATION(clip, b < (x < a ? a : x) ? b : (x < a ? a : x),
+           b < (x < a ? a : x) ? b : (x < a ? a : x), .parameters = clip_parameters,
+           .f32 = clip_kernel)
+
 static vqc_status run_clip(vqc_exec_call *call)
 {
     const vqc_buffer *in = call->inputs[0];
@@ -200,6 +244,10 @@ static vqc_status run_clip(vqc_exec_call *call)
     const vqc_chunk *high = clip_limit(call, 1, &limits[1]) ? &limits[1] : NULL;
     vqc_chunk chunk;
 
+    if (class == VQC_CLASS_F32 || class == VQC_CLASS_F64) {
+        call->detail = &DETAIL_clip;
+        return vqc_unary_run(call);
+    }
     for (size_t at = 0; at < out->elements; at += VQC_EXEC_CHUNK) {
         size_t left = out->elements - at;
         size_t n = left < VQC_EXEC_CHUNK ? left : VQC_EXEC_CHUNK;
@@ -237,6 +285,14 @@ static vqc_status run_swiglu(vqc_exec_call *call)
     vqc_chunk gate;
     vqc_chunk value;
 
+    if (in->dtype == VQC_DTYPE_FLOAT) {
+        call->detail = &DETAIL_swish;
+        if (vqc_unary_run(call) != VQC_OK) {
+            return VQC_ERR_INTERNAL;
+        }
+        vqc_binary_run(vqc_kernels_get()->f32_mul, out, call->inputs[1], out, call->threads);
+        return VQC_OK;
+    }
     for (size_t at = 0; at < out->elements; at += VQC_EXEC_CHUNK) {
         size_t left = out->elements - at;
         size_t n = left < VQC_EXEC_CHUNK ? left : VQC_EXEC_CHUNK;
@@ -277,7 +333,7 @@ static const vqc_exec_op OPS[] = {
     VQC_UNARY_ROW("Gelu", 20, gelu),
     VQC_UNARY_ROW("Swish", 24, swish),
     VQC_UNARY_ROW("Shrink", 9, shrink),
-    VQC_EXEC_ROW("SwiGLU", "", 28, 2, shape_swiglu, run_swiglu, .in_place = true),
+    VQC_EXEC_ROW("SwiGLU", "", 28, 2, shape_swiglu, run_swiglu, .detail = NULL),
     VQC_EXEC_ROW("Clip", "", 6, 1, shape_clip, run_clip, .in_place = true),
 };
 

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/exec/exec_binary.h"
 #include "core/exec/exec_op.h"
 #include "core/graph.h"
+#include "kernels/kernels.h"
 
 /* out may be the same chunk as a. */
 typedef void binary_fn(const vqc_chunk *a, const vqc_chunk *b, vqc_chunk *out, size_t n);
@@ -21,6 +23,7 @@ typedef enum fold_kind {
 typedef struct fold_detail {
     fold_kind kind;
     binary_fn *by_class[VQC_CLASS_COUNT]; /* NULL: not for this class */
+    vqc_binary_f32 *f32;                  /* the same for float32 tensors, or NULL */
 } fold_detail;
 
 #define BINARY(name, field, type, expression)                                                      \
@@ -52,7 +55,7 @@ typedef struct fold_detail {
     COMPARE(name, f64, double, expression)                                                         \
     COMPARE(name, i64, int64_t, expression)                                                        \
     COMPARE(name, u64, uint64_t, expression)                                                       \
-    static const fold_detail DETAIL_##name = {FOLD_COMPARE, ALL_CLASSES(name)};
+    static const fold_detail DETAIL_##name = {FOLD_COMPARE, ALL_CLASSES(name), NULL};
 
 /* Python's remainder: the sign of the divisor. */
 static int64_t floor_mod(int64_t x, int64_t y)
@@ -141,27 +144,40 @@ COMPARE_ALL(greater_equal, x >= y)
 COMPARE_ALL(less, x < y)
 COMPARE_ALL(less_equal, x <= y)
 
-static const fold_detail DETAIL_add = {FOLD_PLAIN, ALL_CLASSES(add)};
-static const fold_detail DETAIL_mean = {FOLD_MEAN, {add_f32, add_f64, NULL, NULL}};
-static const fold_detail DETAIL_sub = {FOLD_PLAIN, ALL_CLASSES(sub)};
-static const fold_detail DETAIL_mul = {FOLD_PLAIN, ALL_CLASSES(mul)};
-static const fold_detail DETAIL_div = {FOLD_DIVIDE, ALL_CLASSES(div)};
-static const fold_detail DETAIL_mod = {FOLD_DIVIDE, {NULL, NULL, mod_i64, mod_u64}};
+#define KERNEL_OF(name)                                                                            \
+    static void name##_kernel(const float *a, size_t a_step, const float *b, size_t b_step,        \
+                              size_t n, float *y)                                                  \
+    {                                                                                              \
+        vqc_kernels_get()->f32_##name(a, a_step, b, b_step, n, y);                                 \
+    }
+KERNEL_OF(add)
+KERNEL_OF(sub)
+KERNEL_OF(mul)
+KERNEL_OF(div)
+KERNEL_OF(max)
+KERNEL_OF(min)
+
+static const fold_detail DETAIL_add = {FOLD_PLAIN, ALL_CLASSES(add), add_kernel};
+static const fold_detail DETAIL_mean = {FOLD_MEAN, {add_f32, add_f64, NULL, NULL}, NULL};
+static const fold_detail DETAIL_sub = {FOLD_PLAIN, ALL_CLASSES(sub), sub_kernel};
+static const fold_detail DETAIL_mul = {FOLD_PLAIN, ALL_CLASSES(mul), mul_kernel};
+static const fold_detail DETAIL_div = {FOLD_DIVIDE, ALL_CLASSES(div), div_kernel};
+static const fold_detail DETAIL_mod = {FOLD_DIVIDE, {NULL, NULL, mod_i64, mod_u64}, NULL};
 /* Opset 28 defines fmod = 0 for floats. */
-static const fold_detail DETAIL_mod_28 = {FOLD_DIVIDE,
-                                          {floor_mod_f32, floor_mod_f64, mod_i64, mod_u64}};
-static const fold_detail DETAIL_fmod = {FOLD_DIVIDE, {fmod_f32, fmod_f64, fmod_i64, mod_u64}};
-static const fold_detail DETAIL_prelu = {FOLD_INTO_FIRST, ALL_CLASSES(prelu)};
-static const fold_detail DETAIL_max = {FOLD_PLAIN, ALL_CLASSES(max)};
-static const fold_detail DETAIL_min = {FOLD_PLAIN, ALL_CLASSES(min)};
+static const fold_detail DETAIL_mod_28 = {
+    FOLD_DIVIDE, {floor_mod_f32, floor_mod_f64, mod_i64, mod_u64}, NULL};
+static const fold_detail DETAIL_fmod = {FOLD_DIVIDE, {fmod_f32, fmod_f64, fmod_i64, mod_u64}, NULL};
+static const fold_detail DETAIL_prelu = {FOLD_INTO_FIRST, ALL_CLASSES(prelu), NULL};
+static const fold_detail DETAIL_max = {FOLD_PLAIN, ALL_CLASSES(max), max_kernel};
+static const fold_detail DETAIL_min = {FOLD_PLAIN, ALL_CLASSES(min), min_kernel};
 /* Signed integers share the bits of unsigned ones: the u64 field is the i64 field. */
-static const fold_detail DETAIL_and = {FOLD_PLAIN, {NULL, NULL, and_u64, and_u64}};
-static const fold_detail DETAIL_or = {FOLD_PLAIN, {NULL, NULL, or_u64, or_u64}};
-static const fold_detail DETAIL_xor = {FOLD_PLAIN, {NULL, NULL, xor_u64, xor_u64}};
-static const fold_detail DETAIL_shift_left = {FOLD_PLAIN,
-                                              {NULL, NULL, shift_left_i64, shift_left_u64}};
-static const fold_detail DETAIL_shift_right = {FOLD_PLAIN,
-                                               {NULL, NULL, shift_right_i64, shift_right_u64}};
+static const fold_detail DETAIL_and = {FOLD_PLAIN, {NULL, NULL, and_u64, and_u64}, NULL};
+static const fold_detail DETAIL_or = {FOLD_PLAIN, {NULL, NULL, or_u64, or_u64}, NULL};
+static const fold_detail DETAIL_xor = {FOLD_PLAIN, {NULL, NULL, xor_u64, xor_u64}, NULL};
+static const fold_detail DETAIL_shift_left = {
+    FOLD_PLAIN, {NULL, NULL, shift_left_i64, shift_left_u64}, NULL};
+static const fold_detail DETAIL_shift_right = {
+    FOLD_PLAIN, {NULL, NULL, shift_right_i64, shift_right_u64}, NULL};
 
 /* Attributes choose between two rows of functions for these; NULL: the attribute is wrong. */
 static const fold_detail *resolve_detail(const vqc_exec_call *call)
@@ -275,9 +291,17 @@ static vqc_status run_fold(vqc_exec_call *call)
 {
     const fold_detail *detail = resolve_detail(call);
     vqc_buffer *out = call->outputs[0];
-    vqc_reader *readers = calloc(call->input_count, sizeof *readers);
+    vqc_reader *readers;
     vqc_status status = VQC_OK;
 
+    if (detail->f32 != NULL && out->dtype == VQC_DTYPE_FLOAT && call->input_count >= 2) {
+        vqc_binary_run(detail->f32, call->inputs[0], call->inputs[1], out, call->threads);
+        for (size_t i = 2; i < call->input_count; i++) {
+            vqc_binary_run(detail->f32, out, call->inputs[i], out, call->threads);
+        }
+        return VQC_OK;
+    }
+    readers = calloc(call->input_count, sizeof *readers);
     if (readers == NULL) {
         return vqc_fail_memory(call->error, call->input_count * sizeof *readers);
     }
@@ -412,7 +436,8 @@ static vqc_status run_where(vqc_exec_call *call)
 }
 
 #define FOLD(op, since, inputs, what)                                                              \
-    VQC_EXEC_ROW(op, "", since, inputs, shape_fold, run_fold, .detail = &DETAIL_##what)
+    VQC_EXEC_ROW(op, "", since, inputs, shape_fold, run_fold, .detail = &DETAIL_##what,            \
+                 .in_place = true)
 /* Since 7 where older versions broadcast by other rules (attributes axis and broadcast). */
 static const vqc_exec_op OPS[] = {
     FOLD("Add", 7, 2, add),

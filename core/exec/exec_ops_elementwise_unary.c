@@ -6,29 +6,35 @@
 #include "core/graph.h"
 
 /* The same function in float and double. */
-#define FLOATS(name, expression_f32, expression_f64)                                               \
+#define FLOATS(name, expression_f32, expression_f64, ...)                                          \
     VQC_UNARY(name, f32, float, expression_f32)                                                    \
     VQC_UNARY(name, f64, double, expression_f64)                                                   \
-    static const vqc_unary DETAIL_##name = {.by_class = {name##_f32, name##_f64, NULL, NULL}};
+    static const vqc_unary DETAIL_##name = {.by_class = {name##_f32, name##_f64, NULL, NULL},      \
+                                            __VA_ARGS__};
 
-FLOATS(sqrt, sqrtf(x), sqrt(x))
-FLOATS(exp, expf(x), exp(x))
-FLOATS(log, logf(x), log(x))
-FLOATS(sin, sinf(x), sin(x))
-FLOATS(cos, cosf(x), cos(x))
-FLOATS(tan, tanf(x), tan(x))
-FLOATS(asin, asinf(x), asin(x))
-FLOATS(acos, acosf(x), acos(x))
-FLOATS(atan, atanf(x), atan(x))
-FLOATS(sinh, sinhf(x), sinh(x))
-FLOATS(cosh, coshf(x), cosh(x))
-FLOATS(asinh, asinhf(x), asinh(x))
-FLOATS(acosh, acoshf(x), acosh(x))
-FLOATS(atanh, atanhf(x), atanh(x))
-FLOATS(reciprocal, 1.0f / x, 1.0 / x)
-FLOATS(floor, floorf(x), floor(x))
-FLOATS(ceil, ceilf(x), ceil(x))
-FLOATS(round, nearbyintf(x), nearbyint(x)) /* halves to even, as ONNX wants */
+VQC_UNARY_KERNEL(sqrt)
+VQC_UNARY_KERNEL(exp)
+VQC_UNARY_KERNEL(log)
+VQC_UNARY_KERNEL(erf)
+
+FLOATS(sqrt, sqrtf(x), sqrt(x), .f32 = sqrt_kernel)
+FLOATS(exp, expf(x), exp(x), .f32 = exp_kernel)
+FLOATS(log, logf(x), log(x), .f32 = log_kernel)
+FLOATS(sin, sinf(x), sin(x), .f32 = NULL)
+FLOATS(cos, cosf(x), cos(x), .f32 = NULL)
+FLOATS(tan, tanf(x), tan(x), .f32 = NULL)
+FLOATS(asin, asinf(x), asin(x), .f32 = NULL)
+FLOATS(acos, acosf(x), acos(x), .f32 = NULL)
+FLOATS(atan, atanf(x), atan(x), .f32 = NULL)
+FLOATS(sinh, sinhf(x), sinh(x), .f32 = NULL)
+FLOATS(cosh, coshf(x), cosh(x), .f32 = NULL)
+FLOATS(asinh, asinhf(x), asinh(x), .f32 = NULL)
+FLOATS(acosh, acoshf(x), acosh(x), .f32 = NULL)
+FLOATS(atanh, atanhf(x), atanh(x), .f32 = NULL)
+FLOATS(reciprocal, 1.0f / x, 1.0 / x, .f32 = NULL)
+FLOATS(floor, floorf(x), floor(x), .f32 = NULL)
+FLOATS(ceil, ceilf(x), ceil(x), .f32 = NULL)
+FLOATS(round, nearbyintf(x), nearbyint(x), .f32 = NULL) /* halves to even, as ONNX wants */
 /* Erf is defined for integers too; the result is cut to an integer. */
 VQC_UNARY(erf, f32, float, erff(x))
 VQC_UNARY(erf, f64, double, erf(x))
@@ -48,7 +54,8 @@ VQC_UNARY(sign, u64, uint64_t, x > 0)
 VQC_UNARY(bitwise_not, u64, uint64_t, ~x)
 VQC_UNARY(logical_not, u64, uint64_t, !x)
 
-static const vqc_unary DETAIL_erf = {.by_class = {erf_f32, erf_f64, erf_i64, erf_u64}};
+static const vqc_unary DETAIL_erf = {.by_class = {erf_f32, erf_f64, erf_i64, erf_u64},
+                                     .f32 = erf_kernel};
 static const vqc_unary DETAIL_neg = {.by_class = {neg_f32, neg_f64, neg_i64, NULL}};
 static const vqc_unary DETAIL_abs = {.by_class = {abs_f32, abs_f64, abs_i64, abs_u64}};
 static const vqc_unary DETAIL_sign = {.by_class = {sign_f32, sign_f64, sign_i64, sign_u64}};

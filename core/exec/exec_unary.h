@@ -3,6 +3,7 @@
 #define VQC_CORE_EXEC_EXEC_UNARY_H
 
 #include "core/exec/exec_op.h"
+#include "kernels/kernels.h"
 
 /* What a row's detail points to. p[0] and p[1] are the parameters. */
 typedef struct vqc_unary {
@@ -31,6 +32,19 @@ vqc_status vqc_unary_run(vqc_exec_call *call);
             const type x = chunk->field[i];                                                        \
             chunk->field[i] = (type)(expression);                                                  \
         }                                                                                          \
+    }
+
+/* The f32 member of a vqc_unary: a kernel without and with parameters. */
+#define VQC_UNARY_KERNEL(name)                                                                     \
+    static void name##_kernel(const float *x, size_t n, const double *p, float *y)                 \
+    {                                                                                              \
+        (void)p;                                                                                   \
+        vqc_kernels_get()->f32_##name(x, n, y);                                                    \
+    }
+#define VQC_PARAMETRIC_KERNEL(name)                                                                \
+    static void name##_kernel(const float *x, size_t n, const double *p, float *y)                 \
+    {                                                                                              \
+        vqc_kernels_get()->f32_##name(x, n, (float)p[0], (float)p[1], y);                          \
     }
 
 #define VQC_UNARY_ROW(op, version, what)                                                           \

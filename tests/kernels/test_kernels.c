@@ -529,6 +529,11 @@ static void test_kernel(size_t index, const test_isa *isas, size_t isa_count)
         test_gemm_kernel(index, isas, isa_count);
         return;
     }
+    if (vqc_kernel_infos[index].family >= VQC_FAMILY_MATH_UNARY &&
+        vqc_kernel_infos[index].family <= VQC_FAMILY_MATH_NORMALIZE) {
+        test_math_kernel(index, isas, isa_count);
+        return;
+    }
     for (size_t cols = 0; cols <= 67; cols++)
         for (size_t repeat = 0; repeat < 12; repeat++)
             test_one(index, isas, isa_count,
@@ -605,6 +610,7 @@ int main(int argc, char **argv)
     const size_t isa_count = list_isas(isas);
     test_closed_forms();
     test_int_closed_forms();
+    test_math_closed_forms();
     test_dispatch();
     for (size_t i = 0; i < VQC_KERNEL_COUNT; i++)
         test_kernel(i, isas, isa_count);
