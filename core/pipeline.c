@@ -146,27 +146,41 @@ static bool asks_static(const vqc_recipe *recipe)
 }
 
 /*
- * Below IR 4 every constant is listed as an input too; new ones would have to be, and dropped ones
- * taken out. Static quantization adds hundreds, so it raises the IR, which takes the constants out
- * of the inputs.
+ * Constants that are listed as inputs of the graph are taken out of them: below IR 4 all are, and
+ * new ones would have to be; from IR 4 on a caller might replace them, and then nothing that
+ * follows from their values holds.
  */
-static vqc_status raise_ir(run *r)
+static vqc_status settle_constants(run *r)
 {
+    Onnx__GraphProto *proto = r->model->proto->graph;
     vqc_graph *graph = NULL;
     vqc_patch *patch;
-    vqc_status status = VQC_OK;
+    size_t kept = 0;
+    size_t inputs = proto->n_input;
+    vqc_status status = vqc_graph_create(r->model, &graph, r->error);
 
-    if (r->model->proto->ir_version >= 4) {
-        return VQC_OK;
-    }
-    status = vqc_graph_create(r->model, &graph, r->error);
-    if (status == VQC_OK) {
+    if (status == VQC_OK && r->model->proto->ir_version < 4) {
         patch = vqc_patch_create(graph);
         if (patch == NULL) {
             status = vqc_fail_memory(r->error, 0);
         } else {
             vqc_patch_need_ir(patch, 4);
             status = vqc_patch_apply(patch, r->error);
+        }
+    } else if (status == VQC_OK) {
+        for (size_t i = 0; i < inputs; i++) {
+            const vqc_value *value =
+                vqc_scope_define(graph, graph->scopes[0], proto->input[i]->name);
+            if (value == NULL || (value->initializer == NULL && value->sparse == NULL)) {
+                proto->input[kept++] = proto->input[i];
+            }
+        }
+        proto->n_input = kept;
+        if (kept < inputs) {
+            status = vqc_report_note(r->report, r->error,
+                                     "%zu inputs with a default value became constants: a caller "
+                                     "can no longer replace them",
+                                     inputs - kept);
         }
     }
     vqc_graph_destroy(&graph);
@@ -568,7 +582,7 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
 #endif
     report->opset_before = vqc_model_opset(model->proto, "");
     report->ir_before = model->proto->ir_version;
-    status = asks_static(recipe) ? raise_ir(&r) : VQC_OK;
+    status = asks_static(recipe) || recipe->fold ? settle_constants(&r) : VQC_OK;
     if (status == VQC_OK && (recipe->fold || asks_static(recipe))) {
         status = fold(&r);
     }

@@ -182,6 +182,10 @@ static const char *whole_zero_points(vqc_emitter *e, const vqc_code *code, const
         uint16_t zero = (uint16_t)code->zero_points[g];
         memcpy(raw + g * item, &zero, item); /* little-endian */
     }
+    if (d->is_signed) {
+        return vqc_emit_payload(e, "z", d->bits == 16 ? VQC_DTYPE_INT16 : VQC_DTYPE_INT8, dims,
+                                rank, raw, groups * item);
+    }
     return vqc_emit_payload(e, "z", d->bits == 16 ? VQC_DTYPE_UINT16 : VQC_DTYPE_UINT8, dims, rank,
                             raw, groups * item);
 }
@@ -370,6 +374,13 @@ static const char *native_uint4_zero_points(vqc_emitter *e, const vqc_code *code
     return vqc_emit_payload(e, "z", VQC_DTYPE_UINT4, dims, rank, packed, bytes);
 }
 
+/* Signed codes need none, but ONNX Runtime makes no QGemm of a weight without. */
+static bool writes_zero_points(const vqc_decision *d)
+{
+    return d->has_zero_point || !d->is_signed ||
+           (d->is_static && strcmp(d->layer->op, "Gemm") == 0);
+}
+
 void vqc_emit_dequantize(vqc_emitter *e, const vqc_code *code)
 {
     const vqc_decision *d = code->decision;
@@ -395,7 +406,7 @@ void vqc_emit_dequantize(vqc_emitter *e, const vqc_code *code)
         z = d->has_zero_point ? native_uint4_zero_points(e, code, dims, rank) : NULL;
     } else if (d->bits >= 8) {
         q = whole_codes(e, code, layer->dims, layer->rank);
-        z = d->has_zero_point || !d->is_signed ? whole_zero_points(e, code, dims, rank) : NULL;
+        z = writes_zero_points(d) ? whole_zero_points(e, code, dims, rank) : NULL;
     } else {
         q = vqc_emit_unpack(e, code->codes, layer->elements, d->bits, layer->dims, layer->rank);
         if (d->has_zero_point) {

@@ -24,6 +24,7 @@ static const double TENSOR_MARGIN_DB = 0.02;
 static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out, vqc_error *error)
 {
     vqc_model *model = NULL;
+    uint64_t fresh = s->plan->graph->fresh; /* names of a trial are free again afterwards */
     vqc_status status;
 
     vqc_static_plan_decide(s->plan);
@@ -32,6 +33,7 @@ static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out
         status = vqc_reference_score(s->reference, model, samples, s->threads, out, error);
     }
     vqc_model_destroy(&model);
+    s->plan->graph->fresh = fresh;
     s->trials++;
     if (s->progress != NULL) {
         s->progress(s->progress_context, "search", s->trials, 0);
