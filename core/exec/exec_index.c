@@ -15,22 +15,6 @@ size_t vqc_exec_product(const int64_t *dims, size_t from, size_t to)
     return result;
 }
 
-bool vqc_exec_index_at(const vqc_buffer *indices, size_t position, size_t extent, size_t *index)
-{
-    int64_t value;
-
-    if (indices->dtype == VQC_DTYPE_INT64) {
-        memcpy(&value, indices->data + position * sizeof value, sizeof value);
-    } else {
-        int32_t narrow;
-        memcpy(&narrow, indices->data + position * sizeof narrow, sizeof narrow);
-        value = narrow;
-    }
-    value += value < 0 ? (int64_t)extent : 0;
-    *index = (size_t)value;
-    return value >= 0 && (uint64_t)value < extent;
-}
-
 vqc_status vqc_exec_check_indices(vqc_exec_call *call, const vqc_buffer *indices, bool allow_int32)
 {
     if (indices->dtype == VQC_DTYPE_INT64 || (indices->dtype == VQC_DTYPE_INT32 && allow_int32)) {

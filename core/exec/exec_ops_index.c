@@ -104,20 +104,26 @@ static vqc_status run_gather_elements(vqc_exec_call *call)
     vqc_view view = vqc_view_of(data);
     size_t at[VQC_EXEC_MAX_RANK] = {0};
     size_t axis;
+    size_t row;
 
     (void)vqc_exec_axis(call, vqc_node_attr_int(call->node, "axis", 0), data->rank, &axis);
-    for (size_t i = 0; i < out->elements; i++) {
-        const unsigned char *from = data->data;
-        size_t index;
+    row = out->elements == 0 ? 1 : (size_t)out->dims[data->rank - 1];
+    for (size_t i = 0; i < out->elements; i += row) {
+        const unsigned char *base = data->data; /* of this row, without the axis */
 
-        if (!vqc_exec_index_at(indices, i, view.dims[axis], &index)) {
-            return vqc_exec_bad_index(call, i, view.dims[axis]);
+        for (size_t k = 0; k + 1 < data->rank; k++) {
+            base += (k == axis ? 0 : at[k]) * (size_t)view.strides[k] * data->width;
         }
-        for (size_t k = 0; k < data->rank; k++) {
-            from += (k == axis ? index : at[k]) * (size_t)view.strides[k] * data->width;
+        for (size_t j = 0; j < row; j++) {
+            size_t index;
+
+            if (!vqc_exec_index_at(indices, i + j, view.dims[axis], &index)) {
+                return vqc_exec_bad_index(call, i + j, view.dims[axis]);
+            }
+            index = index * (size_t)view.strides[axis] + (axis + 1 == data->rank ? 0 : j);
+            vqc_exec_move(out->data + (i + j) * out->width, base + index * out->width, out->width);
         }
-        memcpy(out->data + i * out->width, from, out->width);
-        for (size_t k = data->rank; k-- > 0;) {
+        for (size_t k = data->rank - 1; k-- > 0;) {
             if (++at[k] < (size_t)out->dims[k]) {
                 break;
             }
@@ -253,33 +259,54 @@ typedef struct running {
     bool reverse;
 } running;
 
-/* One running sum or product, kept in the type's own precision as ONNX's sum of that type. */
+/* values [n] become running sums or products; *sum [class] goes on from chunk to chunk. */
+#define SCAN(field, zero_add)                                                                      \
+    for (size_t i = 0; i < n; i++) {                                                               \
+        size_t at = line->reverse ? n - 1 - i : i;                                                 \
+        zero_add before = sum->field[0];                                                           \
+        zero_add after = line->product ? before * values->field[at] : before + values->field[at];  \
+        values->field[at] = line->exclusive ? before : after;                                      \
+        sum->field[0] = after;                                                                     \
+    }
+
+static void scan_chunk(const running *line, vqc_class class, vqc_chunk *values, size_t n,
+                       vqc_chunk *sum)
+{
+    if (class == VQC_CLASS_F32) {
+        SCAN(f32, float)
+    } else if (class == VQC_CLASS_F64) {
+        SCAN(f64, double)
+    } else {
+        SCAN(u64, uint64_t)
+    }
+}
+
+/* One line, in chunks; small floats are summed in float32 and rounded when stored. */
 static void run_line(const vqc_buffer *in, vqc_buffer *out, size_t start, const running *line)
 {
     vqc_class class = vqc_class_of(in->dtype);
+    size_t width = in->width;
+    size_t step = line->stride * width;
+    unsigned char together[VQC_EXEC_CHUNK * 8];
     vqc_chunk sum = {.i64 = {line->product ? 1 : 0}};
-    vqc_chunk next;
-    vqc_chunk copy;
+    vqc_chunk values;
 
     vqc_element_convert(&sum, VQC_CLASS_I64, class, 1);
-    for (size_t i = 0; i < line->count; i++) {
-        size_t at = start + (line->reverse ? line->count - 1 - i : i) * line->stride;
+    for (size_t done = 0; done < line->count; done += VQC_EXEC_CHUNK) {
+        size_t left = line->count - done;
+        size_t n = left < VQC_EXEC_CHUNK ? left : VQC_EXEC_CHUNK;
+        size_t first = start * width + (line->reverse ? left - n : done) * step;
+        bool dense = line->stride == 1;
 
-        vqc_element_load(in->dtype, in->data + at * in->width, 1, &next);
-        copy.u64[0] = sum.u64[0];
-        if (line->exclusive) {
-            vqc_element_store(out->dtype, class, &copy, 1, NULL, out->data + at * out->width);
+        for (size_t i = 0; !dense && i < n; i++) { /* numbers have at most 8 bytes */
+            memcpy(together + i * width, in->data + first + i * step, width);
         }
-        if (class == VQC_CLASS_F32) {
-            sum.f32[0] = line->product ? sum.f32[0] * next.f32[0] : sum.f32[0] + next.f32[0];
-        } else if (class == VQC_CLASS_F64) {
-            sum.f64[0] = line->product ? sum.f64[0] * next.f64[0] : sum.f64[0] + next.f64[0];
-        } else {
-            sum.u64[0] = line->product ? sum.u64[0] * next.u64[0] : sum.u64[0] + next.u64[0];
-        }
-        copy.u64[0] = sum.u64[0];
-        if (!line->exclusive) {
-            vqc_element_store(out->dtype, class, &copy, 1, NULL, out->data + at * out->width);
+        vqc_element_load(in->dtype, dense ? in->data + first : together, n, &values);
+        scan_chunk(line, class, &values, n, &sum);
+        vqc_element_store(out->dtype, class, &values, n, NULL,
+                          dense ? out->data + first : together);
+        for (size_t i = 0; !dense && i < n; i++) {
+            memcpy(out->data + first + i * step, together + i * width, width);
         }
     }
 }

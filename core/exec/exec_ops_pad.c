@@ -152,22 +152,39 @@ static void fill(unsigned char *target, const unsigned char *value, size_t n, si
     }
 }
 
-/* One row of the result from one row of the input: stretches of neighbours are copied at once. */
-static void pad_row(const unsigned char *from, const ptrdiff_t *map, size_t n, size_t width,
-                    const unsigned char *value, unsigned char *target)
-{
-    for (size_t i = 0; i < n;) {
-        size_t run = 1;
+/* Stretches of the last axis: neighbours in the input (from >= 0), or the constant. */
+typedef struct stretch {
+    size_t count;
+    ptrdiff_t from;
+} stretch;
 
-        if (map[i] < 0) {
-            memcpy(target + i++ * width, value, width);
-            continue;
-        }
-        while (i + run < n && map[i + run] == map[i] + (ptrdiff_t)run) {
+/* stretches [n] of a map [n]; returns how many. */
+static size_t find_stretches(const ptrdiff_t *map, size_t n, stretch *out)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i += out[count++].count) {
+        size_t run = 1;
+        while (i + run < n && map[i + run] == (map[i] < 0 ? -1 : map[i] + (ptrdiff_t)run)) {
             run++;
         }
-        memcpy(target + i * width, from + (size_t)map[i] * width, run * width);
-        i += run;
+        out[count] = (stretch){run, map[i]};
+    }
+    return count;
+}
+
+static void pad_row(const unsigned char *from, const stretch *stretches, size_t count, size_t width,
+                    const unsigned char *value, unsigned char *target)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (stretches[i].from < 0) {
+            fill(target, value, stretches[i].count, width);
+        } else if (stretches[i].count == 1) {
+            memcpy(target, from + (size_t)stretches[i].from * width, width);
+        } else {
+            memcpy(target, from + (size_t)stretches[i].from * width, stretches[i].count * width);
+        }
+        target += stretches[i].count * width;
     }
 }
 
@@ -180,6 +197,8 @@ static vqc_status copy_padded(vqc_exec_call *call, const borders *b, const unsig
     size_t index[VQC_EXEC_MAX_RANK] = {0};
     size_t row = out->rank == 0 ? 1 : (size_t)out->dims[out->rank - 1];
     static const ptrdiff_t scalar_map[] = {0};
+    stretch *stretches;
+    size_t stretch_count;
 
     if (out->elements == 0) {
         return VQC_OK;
@@ -191,6 +210,11 @@ static vqc_status copy_padded(vqc_exec_call *call, const borders *b, const unsig
         }
         map_axis(b, i, x->dims[i], out->dims[i], maps[i]);
     }
+    stretches = vqc_exec_scratch(call, row * sizeof *stretches);
+    if (stretches == NULL) {
+        return VQC_ERR_INTERNAL;
+    }
+    stretch_count = find_stretches(x->rank == 0 ? scalar_map : maps[x->rank - 1], row, stretches);
     for (size_t at = 0; at < out->elements; at += row) {
         const unsigned char *from = x->data;
         bool inside = x->elements > 0;
@@ -200,8 +224,7 @@ static vqc_status copy_padded(vqc_exec_call *call, const borders *b, const unsig
             from += inside ? maps[i][index[i]] * view.strides[i] * (ptrdiff_t)x->width : 0;
         }
         if (inside) {
-            pad_row(from, x->rank == 0 ? scalar_map : maps[x->rank - 1], row, x->width, value,
-                    out->data + at * x->width);
+            pad_row(from, stretches, stretch_count, x->width, value, out->data + at * x->width);
         } else {
             fill(out->data + at * x->width, value, row, x->width);
         }

@@ -133,24 +133,35 @@ static vqc_status run_scatter_elements(vqc_exec_call *call)
     vqc_view view = vqc_view_of(data);
     size_t at[VQC_EXEC_MAX_RANK] = {0};
     size_t axis;
+    size_t row;
     reduction how;
     vqc_status status = find_reduction(call, &how);
 
     (void)vqc_exec_axis(call, vqc_node_attr_int(call->node, "axis", 0), data->rank, &axis);
     copy_data(call);
-    for (size_t i = 0; status == VQC_OK && i < indices->elements; i++) {
-        size_t place = 0;
-        size_t index;
+    row = indices->elements == 0 ? 1 : (size_t)indices->dims[data->rank - 1];
+    for (size_t i = 0; status == VQC_OK && i < indices->elements; i += row) {
+        size_t base = 0; /* of this row, without the axis */
 
-        if (!vqc_exec_index_at(indices, i, view.dims[axis], &index)) {
-            return vqc_exec_bad_index(call, i, view.dims[axis]);
+        for (size_t k = 0; k + 1 < data->rank; k++) {
+            base += (k == axis ? 0 : at[k]) * (size_t)view.strides[k];
         }
-        for (size_t k = 0; k < data->rank; k++) {
-            place += (k == axis ? index : at[k]) * (size_t)view.strides[k];
+        for (size_t j = 0; j < row; j++) {
+            size_t index;
+
+            if (!vqc_exec_index_at(indices, i + j, view.dims[axis], &index)) {
+                return vqc_exec_bad_index(call, i + j, view.dims[axis]);
+            }
+            index = base + index * (size_t)view.strides[axis] + (axis + 1 == data->rank ? 0 : j);
+            if (how == REDUCE_NONE) {
+                vqc_exec_move(out->data + index * data->width,
+                              updates->data + (i + j) * data->width, data->width);
+                continue;
+            }
+            reduce_run(how, data->dtype, data->width, updates->data + (i + j) * data->width,
+                       out->data + index * data->width, 1);
         }
-        reduce_run(how, data->dtype, data->width, updates->data + i * data->width,
-                   out->data + place * data->width, 1);
-        for (size_t k = data->rank; k-- > 0;) {
+        for (size_t k = data->rank - 1; k-- > 0;) {
             if (++at[k] < (size_t)indices->dims[k]) {
                 break;
             }

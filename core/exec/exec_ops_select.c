@@ -173,40 +173,44 @@ static vqc_status run_topk(vqc_exec_call *call)
 
 /* ---- NonZero ---- */
 
-/* Whether element i has a bit set, other than the sign of a float. */
-static bool is_nonzero(const vqc_buffer *x, size_t i)
+/* mask [n] = whether the elements from `at` on differ from 0 (-0 does not); returns how many. */
+static size_t mark_nonzero(const vqc_buffer *x, size_t at, size_t n, bool *mask)
 {
-    const unsigned char *at = x->data + i * x->width;
-    vqc_chunk one;
+    const unsigned char *from = x->data + at * x->width;
+    vqc_class class = vqc_class_of(x->dtype);
+    size_t count = 0;
+    vqc_chunk chunk;
 
-    switch (vqc_class_of(x->dtype)) {
-    case VQC_CLASS_F32:
-        vqc_element_load(x->dtype, at, 1, &one);
-        return one.f32[0] != 0.0f;
-    case VQC_CLASS_F64:
-        vqc_element_load(x->dtype, at, 1, &one);
-        return one.f64[0] != 0.0;
-    default:
-        for (size_t b = 0; b < x->width; b++) {
-            if (at[b] != 0) {
-                return true;
-            }
+    if (x->width == 1 && class != VQC_CLASS_F32) {
+        for (size_t i = 0; i < n; i++) {
+            mask[i] = from[i] != 0;
+            count += mask[i];
         }
-        return false;
+        return count;
     }
+    vqc_element_load(x->dtype, from, n, &chunk);
+    for (size_t i = 0; i < n; i++) {
+        mask[i] = class == VQC_CLASS_F32   ? chunk.f32[i] != 0.0f
+                  : class == VQC_CLASS_F64 ? chunk.f64[i] != 0.0
+                                           : chunk.u64[i] != 0;
+        count += mask[i];
+    }
+    return count;
 }
 
 static vqc_status shape_nonzero(vqc_exec_call *call)
 {
     const vqc_buffer *x = call->inputs[0];
     int64_t count = 0;
+    bool mask[VQC_EXEC_CHUNK];
 
     if (vqc_class_of(x->dtype) == VQC_CLASS_NONE) {
         return vqc_exec_fail(call, "data type %s: expected numbers",
                              vqc_dtype_describe(x->dtype)->name);
     }
-    for (size_t i = 0; i < x->elements; i++) {
-        count += is_nonzero(x, i);
+    for (size_t at = 0; at < x->elements; at += VQC_EXEC_CHUNK) {
+        size_t left = x->elements - at;
+        count += (int64_t)mark_nonzero(x, at, left < VQC_EXEC_CHUNK ? left : VQC_EXEC_CHUNK, mask);
     }
     call->types[0].dtype = VQC_DTYPE_INT64;
     call->types[0].rank = 2;
@@ -215,25 +219,34 @@ static vqc_status shape_nonzero(vqc_exec_call *call)
     return VQC_OK;
 }
 
+/* The coordinates of element `flat` into column `found` of out [rank, count]. */
+static void store_coordinates(const vqc_buffer *x, size_t flat, vqc_buffer *out, size_t found)
+{
+    size_t count = (size_t)out->dims[1];
+
+    for (size_t k = x->rank; k-- > 0;) {
+        int64_t index = (int64_t)(k == 0 ? flat : flat % (size_t)x->dims[k]);
+        flat = k == 0 ? 0 : flat / (size_t)x->dims[k];
+        memcpy(out->data + (k * count + found) * sizeof index, &index, sizeof index);
+    }
+}
+
 static vqc_status run_nonzero(vqc_exec_call *call)
 {
     const vqc_buffer *x = call->inputs[0];
-    vqc_buffer *out = call->outputs[0];
-    size_t count = (size_t)out->dims[1];
+    bool mask[VQC_EXEC_CHUNK];
     size_t found = 0;
 
-    for (size_t i = 0; i < x->elements && found < count; i++) {
-        size_t rest = i;
+    for (size_t at = 0; call->outputs[0]->elements > 0 && at < x->elements; at += VQC_EXEC_CHUNK) {
+        size_t left = x->elements - at;
+        size_t n = left < VQC_EXEC_CHUNK ? left : VQC_EXEC_CHUNK;
+        size_t count = mark_nonzero(x, at, n, mask);
 
-        if (!is_nonzero(x, i)) {
-            continue;
+        for (size_t i = 0; count > 0 && i < n; i++) {
+            if (mask[i]) {
+                store_coordinates(x, at + i, call->outputs[0], found++);
+            }
         }
-        for (size_t k = x->rank; k-- > 0;) {
-            int64_t index = (int64_t)(rest % (size_t)x->dims[k]);
-            rest /= (size_t)x->dims[k];
-            memcpy(out->data + (k * count + found) * sizeof index, &index, sizeof index);
-        }
-        found++;
     }
     return VQC_OK;
 }

@@ -368,9 +368,7 @@ static vqc_status run_concat(vqc_exec_call *call)
         const vqc_buffer *input = call->inputs[i];
         size_t row = input->elements / outer * out->width;
 
-        for (size_t r = 0; r < outer && row > 0; r++) {
-            memcpy(out->data + r * out_row + offset, input->data + r * row, row);
-        }
+        vqc_copy_rows(out->data + offset, out_row, input->data, (ptrdiff_t)row, outer, row);
         offset += row;
     }
     return VQC_OK;
@@ -440,9 +438,7 @@ static vqc_status run_split(vqc_exec_call *call)
         vqc_buffer *out = call->outputs[i];
         size_t row = out->elements / outer * out->width;
 
-        for (size_t r = 0; r < outer && row > 0; r++) {
-            memcpy(out->data + r * row, in->data + r * in_row + offset, row);
-        }
+        vqc_copy_rows(out->data, row, in->data + offset, (ptrdiff_t)in_row, outer, row);
         offset += row;
     }
     return VQC_OK;

@@ -42,15 +42,16 @@ static void add_axis(outer_axes *o, size_t dim, ptrdiff_t source, ptrdiff_t targ
 
 /* ---- rows that are contiguous in both ---- */
 
-/* `count` rows of `bytes`, `step` bytes apart in the source, one after the other in the target. The
- * short ones get a loop with moves of constant size. */
-static void copy_rows(unsigned char *target, const unsigned char *source, ptrdiff_t step,
-                      size_t count, size_t bytes)
+void vqc_copy_rows(void *target, size_t target_step, const void *source, ptrdiff_t source_step,
+                   size_t count, size_t bytes)
 {
+    unsigned char *to = target;
+    const unsigned char *from = source;
+
 #define COPY_CONSTANT(size)                                                                        \
     case size:                                                                                     \
-        for (size_t i = 0; i < count; i++, source += step) {                                       \
-            memcpy(target + i * (size), source, size);                                             \
+        for (size_t i = 0; i < count; i++, from += source_step, to += target_step) {               \
+            memcpy(to, from, size);                                                                \
         }                                                                                          \
         break;
     switch (bytes) {
@@ -62,9 +63,11 @@ static void copy_rows(unsigned char *target, const unsigned char *source, ptrdif
         COPY_CONSTANT(16)
         COPY_CONSTANT(32)
         COPY_CONSTANT(64)
+    case 0:
+        break;
     default:
-        for (size_t i = 0; i < count; i++, source += step) {
-            memcpy(target + i * bytes, source, bytes);
+        for (size_t i = 0; i < count; i++, from += source_step, to += target_step) {
+            memcpy(to, from, bytes);
         }
         break;
     }
@@ -107,8 +110,8 @@ static void copy_contiguous(const vqc_view *view, unsigned char *target, int thr
         ptrdiff_t at;
 
         locate(&o, i / parts, &source, &at);
-        copy_rows(target + at + (ptrdiff_t)(from * row),
-                  view->data + source + (ptrdiff_t)from * step, step, to - from, row);
+        vqc_copy_rows(target + at + (ptrdiff_t)(from * row), row,
+                      view->data + source + (ptrdiff_t)from * step, step, to - from, row);
     }
 }
 

@@ -45,6 +45,11 @@ void vqc_view_copy(const vqc_view *view, size_t elements, void *target);
 /* The same with up to `threads` threads when it is large. */
 void vqc_view_copy_threads(const vqc_view *view, size_t elements, void *target, int threads);
 
+/* `count` rows of `bytes`, which lie target_step and source_step bytes apart; short rows of the
+ * usual sizes are moved without a call each. Target and source do not overlap. */
+void vqc_copy_rows(void *target, size_t target_step, const void *source, ptrdiff_t source_step,
+                   size_t count, size_t bytes);
+
 /* NumPy's common shape of two shapes; false when they do not broadcast or the rank is too large.
  * dims [*rank] is read and written. */
 bool vqc_broadcast_dims(int64_t *dims, size_t *rank, const int64_t *other, size_t other_rank);

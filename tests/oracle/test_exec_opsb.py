@@ -166,6 +166,36 @@ def scatter_cases():
                    expected=[y[:, ::-1] if attributes.get("reverse") else y])
 
 
+def line_cases():
+    """Lines longer than the pieces that the executor takes, along every axis."""
+    for dtype in (T.INT64, T.INT16, T.DOUBLE):
+        for shape, axis in (((2, 1300), 1), ((1300, 3), 0), ((2, 700, 3), 1), ((1025,), 0)):
+            for exclusive in (0, 1):
+                for reverse in (0, 1):
+                    x = rng.integers(-9, 9, shape).astype(helper.tensor_dtype_to_np_dtype(dtype))
+                    y = np.flip(x, axis) if reverse else x
+                    y = np.cumsum(y, axis, dtype=x.dtype) - (y if exclusive else 0)
+                    yield Case(f"CumSum {NAME[dtype]} {shape} {exclusive} {reverse}", [node("CumSum", "xa", exclusive=exclusive, reverse=reverse)],
+                               {"x": x, "a": np.array(axis, np.int32)}, expected=[np.flip(y, axis) if reverse else y])
+    for shape, at in (((7,), (20,)), ((5, 6, 7), (4, 5, 6)), ((5, 6, 7), (5, 6, 7))):
+        for axis in range(len(shape)):
+            for dtype in (T.FLOAT, T.INT64, T.UINT8, T.FLOAT16):
+                i = rng.integers(-shape[axis], shape[axis], at)
+                x = numbers(dtype, shape)
+                yield Case(f"GatherElements {NAME[dtype]} {shape} {at} {axis}", [node("GatherElements", "xi", axis=axis)], {"x": x, "i": i},
+                           expected=[np.take_along_axis(x[tuple(slice(None) if k == axis else slice(0, n) for k, n in enumerate(at))],
+                                                        i, axis)])
+    for kind in (np.bool_, np.float32, np.int64, np.uint16, np.float16, np.float64):
+        x = (rng.integers(0, 40, (3, 700)) == 0).astype(kind)
+        yield Case(f"NonZero long {kind.__name__}", [node("NonZero", "x")], {"x": x}, expected=[np.array(np.nonzero(x), np.int64)])
+    for width in (1, 2, 3, 16, 40):
+        parts = {name: numbers(T.FLOAT, (300, width)) for name in "ab"}
+        yield Case(f"Concat rows of {width}", [node("Concat", "ab", axis=1)], parts, expected=[np.concatenate(list(parts.values()), 1)])
+        x = numbers(T.INT8, (300, 2 * width))
+        yield Case(f"Split rows of {width}", [node("Split", "x", "pq", axis=1, num_outputs=2)], {"x": x}, outputs="pq",
+                   expected=[x[:, :width], x[:, width:]])
+
+
 def pad_cases():
     for dtype in (T.FLOAT, T.FLOAT16, T.INT8, T.DOUBLE, T.BOOL):
         x = numbers(dtype, (3, 4, 5))
@@ -362,7 +392,7 @@ def main():
     folder = tempfile.TemporaryDirectory()
     tool = sys.argv[1] if len(sys.argv) > 1 else build_tool(folder.name)
     jobs = []  # (name, path, wanted arrays or text of the error, ulp)
-    parts = (select_cases, pattern_cases, scatter_cases, pad_cases, transpose_cases, division_cases, loss_cases, runtime_cases)
+    parts = (select_cases, pattern_cases, scatter_cases, line_cases, pad_cases, transpose_cases, division_cases, loss_cases, runtime_cases)
     for case in [c for part in parts for c in part()]:
         jobs.append((case.name, case.model(), oracle_outputs(case, case.model()), case.ulp))
     for name, nodes, constants, part in error_cases():
