@@ -189,16 +189,6 @@ static vqc_status settle_constants(run *r)
 
 /* ---- static quantization ---- */
 
-static bool wants_static(const run *r)
-{
-    for (size_t i = 0; i < r->plan.count; i++) {
-        if (r->plan.layers[i].may_code && r->plan.layers[i].is_static) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* What is known of a static layer across a new plan of the rewritten graph. */
 static vqc_plan_layer *same_layer(vqc_plan *plan, const vqc_plan_layer *other)
 {
@@ -227,12 +217,17 @@ static vqc_status plan_rewritten(run *r)
         r->plan.layers[i].is_static = false;
     }
     for (size_t i = 0; i < old.count && status == VQC_OK; i++) {
+        const vqc_plan_layer *before = &old.layers[i];
         vqc_plan_layer *item =
-            old.layers[i].code == NULL ? NULL : same_layer(&r->plan, &old.layers[i]);
+            before->code == NULL && !before->wide_weight ? NULL : same_layer(&r->plan, before);
         if (item != NULL) {
-            item->is_static = true;
-            item->may_code = true;
-            item->code = old.layers[i].code;
+            item->is_static = before->is_static;
+            item->may_code = before->may_code;
+            item->code = before->code;
+            if (before->wide_weight) {
+                (void)snprintf(item->spec.codec, sizeof item->spec.codec, "float16");
+                item->spec.min_elements = 0;
+            }
         }
     }
     if (status == VQC_OK) {
@@ -280,11 +275,14 @@ static vqc_status quantize_static(run *r)
     vqc_messages missing = {0};
     vqc_status status;
 
-    if (!wants_static(r)) {
+    if (!asks_static(r->recipe)) {
         return VQC_OK;
     }
     if (r->graph->scopes[0]->opset < 13) {
-        return give_up_static(r, "QuantizeLinear with a scale per channel needs opset 13");
+        status = give_up_static(r, "QuantizeLinear with a scale per channel needs opset 13");
+        if (status != VQC_OK) {
+            return status;
+        }
     }
     status = vqc_program_missing(r->graph, &missing, r->error);
     if (status == VQC_OK && missing.count > 0) {
@@ -424,7 +422,7 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
     }
     added = vqc_patch_added_bytes(patch);
     removed = vqc_patch_removed_bytes(patch);
-    if (added >= removed && item->code == NULL) {
+    if (added >= removed && !item->is_static) {
         vqc_patch_drop(patch);
         return keep(r, item, out,
                     vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->before_bytes,

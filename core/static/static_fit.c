@@ -8,36 +8,58 @@
 
 static const double LARGEST_BIAS_CODE = 1073741824.0; /* 2^30: room for the sum of products */
 
+/* Codes one layer; *coded is false when its values cannot be coded. */
+static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_arena *arena,
+                            bool *coded, vqc_error *error)
+{
+    const vqc_codec *codec = item->decision.codec;
+    vqc_code *code = vqc_arena_calloc(arena, 1, sizeof *code);
+    float *decoded = vqc_arena_alloc(arena, item->layer->elements * sizeof *decoded + 1);
+    const float *weights;
+    size_t elements;
+    vqc_status status;
+
+    *coded = false;
+    if (code == NULL || decoded == NULL) {
+        return vqc_fail_memory(error, item->layer->elements * sizeof *decoded);
+    }
+    code->decision = &item->decision;
+    status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error);
+    if (status == VQC_OK) {
+        status = codec->fit(&item->decision, weights, p->graph->model->arena, arena, code, error);
+    }
+    if (status == VQC_OK) {
+        status = codec->decode(code, arena, decoded, error);
+    }
+    if (status == VQC_OK) {
+        item->code = code;
+        item->decoded = decoded;
+        *coded = true;
+    }
+    return status == VQC_ERR_MODEL ? VQC_OK : status; /* NaN, infinite: stays as it is */
+}
+
 vqc_status vqc_static_fit_weights(vqc_static_plan *p, vqc_arena *arena, vqc_error *error)
 {
-    for (size_t i = 0; i < p->unit_count; i++) {
-        vqc_unit *unit = &p->units[i];
-        vqc_plan_layer *item = unit->weight;
-        const float *weights;
-        size_t elements;
-        vqc_status status;
+    for (size_t i = 0; i < p->plan->count; i++) {
+        vqc_plan_layer *item = &p->plan->layers[i];
+        const vqc_layer *layer = item->layer;
+        bool coded = false;
+        vqc_status status = VQC_OK;
 
-        if (unit->kind != VQC_UNIT_LINEAR || item->code != NULL) {
-            continue;
-        }
-        item->code = vqc_arena_calloc(arena, 1, sizeof *item->code);
-        if (item->code == NULL) {
-            return vqc_fail_memory(error, sizeof *item->code);
-        }
-        item->code->decision = &item->decision;
-        status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error);
-        if (status == VQC_OK) {
-            status = item->decision.codec->fit(&item->decision, weights, p->graph->model->arena,
-                                               arena, item->code, error);
-        }
-        if (status == VQC_ERR_MODEL) { /* NaN or infinite weights: stays float */
-            item->code = NULL;
-            item->is_static = false;
-            unit->kind = VQC_UNIT_FLOAT;
-            continue;
+        if (item->may_code && item->code == NULL && layer->dtype == VQC_DTYPE_FLOAT &&
+            layer->tensor->has_raw_data && strcmp(item->decision.codec->name, "int") == 0) {
+            status = fit_layer(p, item, arena, &coded, error);
         }
         if (status != VQC_OK) {
             return status;
+        }
+    }
+    for (size_t i = 0; i < p->unit_count; i++) {
+        vqc_unit *unit = &p->units[i];
+        if (unit->kind == VQC_UNIT_LINEAR && unit->weight->code == NULL) {
+            unit->kind = VQC_UNIT_FLOAT;
+            unit->weight->is_static = false;
         }
     }
     return VQC_OK;
@@ -110,7 +132,6 @@ static vqc_status correct_unit(vqc_static_plan *p, vqc_unit *unit, bool *done, v
     const float *weights;
     const float *bias = NULL;
     size_t elements;
-    float *decoded;
     float *corrected;
     vqc_status status;
 
@@ -118,17 +139,6 @@ static vqc_status correct_unit(vqc_static_plan *p, vqc_unit *unit, bool *done, v
     if (vqc_node_is(unit->node, "MatMul") || stats == NULL || l.outputs == 0 ||
         stats->channels != l.inputs * l.groups) {
         return VQC_OK;
-    }
-    if (item->decoded == NULL) {
-        decoded = vqc_arena_alloc(p->arena, layer->elements * sizeof *decoded + 1);
-        if (decoded == NULL) {
-            return vqc_fail_memory(error, layer->elements * sizeof *decoded);
-        }
-        status = item->decision.codec->decode(item->code, p->arena, decoded, error);
-        if (status != VQC_OK) {
-            return status;
-        }
-        item->decoded = decoded;
     }
     corrected = vqc_arena_calloc(p->arena, l.outputs, sizeof *corrected);
     if (corrected == NULL) {

@@ -5,8 +5,9 @@
 #include "core/static/static_plan.h"
 
 /*
- * Codes the weights of all LINEAR units (plan_layer.code, in `arena`; payloads in the model's
- * arena). A weight that cannot be coded makes its unit FLOAT.
+ * Codes the weights of all float32 layers with codec int (plan_layer.code and .decoded, in `arena`;
+ * payloads in the model's arena), those of LINEAR units and the others. A weight that cannot be
+ * coded makes its unit FLOAT.
  */
 vqc_status vqc_static_fit_weights(vqc_static_plan *plan, vqc_arena *arena, vqc_error *error);
 

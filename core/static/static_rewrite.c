@@ -403,91 +403,31 @@ static vqc_status rewrite_unit(rewriter *r, size_t index)
 
 /* ---- constants ---- */
 
-/* What the codes of a weight decode to, under the weight's name. */
-static vqc_status decoded_weight(rewriter *r, const vqc_plan_layer *item, Onnx__TensorProto **out)
-{
-    const vqc_layer *layer = item->layer;
-    float *values;
-    vqc_status status;
-
-    if (item->decoded == NULL) {
-        values = vqc_arena_alloc(r->plan->arena, layer->elements * sizeof *values + 1);
-        if (values == NULL) {
-            return no_memory(r);
-        }
-        status = item->decision.codec->decode(item->code, r->arena, values, r->error);
-        if (status != VQC_OK) {
-            return status;
-        }
-        ((vqc_plan_layer *)(uintptr_t)item)->decoded = values;
-    }
-    *out = vqc_tensor_create(r->arena, layer->value->name, VQC_DTYPE_FLOAT, layer->dims,
-                             layer->rank, item->decoded, layer->elements * sizeof(float));
-    return *out == NULL ? no_memory(r) : VQC_OK;
-}
-
-static const vqc_plan_layer *coded_layer(const rewriter *r, const char *name)
-{
-    const vqc_plan *plan = r->plan->plan;
-
-    for (size_t i = 0; r->simulate && i < plan->count; i++) {
-        if (plan->layers[i].code != NULL && plan->layers[i].layer->scope->parent == NULL &&
-            plan->layers[i].layer->scope->graph != NULL &&
-            strcmp(plan->layers[i].layer->value->name, name) == 0) {
-            return &plan->layers[i];
-        }
-    }
-    return NULL;
-}
-
 static vqc_status copy_initializers(rewriter *r, const Onnx__GraphProto *graph)
 {
     vqc_status status = VQC_OK;
 
     for (size_t i = 0; i < graph->n_initializer && status == VQC_OK; i++) {
-        Onnx__TensorProto *tensor = graph->initializer[i];
-        const vqc_plan_layer *item = coded_layer(r, tensor->name);
-        if (is_unused(r, tensor->name)) {
-            continue;
-        }
-        if (item != NULL && item->layer->is_initializer) {
-            status = decoded_weight(r, item, &tensor);
-        }
-        if (status == VQC_OK) {
-            status = push_initializer(r, tensor);
+        if (!is_unused(r, graph->initializer[i]->name)) {
+            status = push_initializer(r, graph->initializer[i]);
         }
     }
     return status;
 }
 
-/* Weights and dropped constants in Constant nodes. */
-static vqc_status replace_constant_nodes(rewriter *r)
+/* Constant nodes that nothing reads any more. */
+static void drop_constant_nodes(rewriter *r)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < r->node_count; i++) {
         Onnx__NodeProto *node = r->nodes[i];
-        if (vqc_node_is(node, "Constant") && node->n_output == 1) {
-            const vqc_plan_layer *item = coded_layer(r, node->output[0]);
-            Onnx__TensorProto *tensor;
-            if (is_unused(r, node->output[0])) {
-                continue;
-            }
-            if (item != NULL) {
-                const char *output = node->output[0];
-                if (decoded_weight(r, item, &tensor) != VQC_OK) {
-                    return VQC_ERR_INTERNAL;
-                }
-                node = vqc_node_create(r->arena, "Constant", "", NULL, NULL, 0, &output, 1);
-                if (node == NULL || !vqc_node_add_tensor(r->arena, node, "value", tensor)) {
-                    return no_memory(r);
-                }
-            }
+        if (!vqc_node_is(node, "Constant") || node->n_output != 1 ||
+            !is_unused(r, node->output[0])) {
+            r->nodes[kept++] = node;
         }
-        r->nodes[kept++] = node;
     }
     r->node_count = kept;
-    return VQC_OK;
 }
 
 vqc_status vqc_static_rewrite(const vqc_static_plan *plan, bool simulate, vqc_arena *arena,
@@ -511,9 +451,7 @@ vqc_status vqc_static_rewrite(const vqc_static_plan *plan, bool simulate, vqc_ar
     for (size_t i = 0; i < plan->unit_count && status == VQC_OK; i++) {
         status = rewrite_unit(&r, i);
     }
-    if (status == VQC_OK) {
-        status = replace_constant_nodes(&r);
-    }
+    drop_constant_nodes(&r);
     if (status == VQC_OK) {
         status = copy_initializers(&r, graph);
     }
@@ -561,4 +499,18 @@ vqc_status vqc_static_simulation(const vqc_static_plan *plan, vqc_model **out, v
         vqc_model_destroy(out);
     }
     return status;
+}
+
+void vqc_static_swap_weights(const vqc_static_plan *plan)
+{
+    for (size_t i = 0; i < plan->plan->count; i++) {
+        vqc_plan_layer *item = &plan->plan->layers[i];
+        Onnx__TensorProto *tensor = item->layer->tensor;
+        const float *other = item->decoded;
+
+        if (other != NULL && !item->wide_weight) {
+            item->decoded = (const float *)(const void *)tensor->raw_data.data;
+            tensor->raw_data.data = (uint8_t *)(uintptr_t)other;
+        }
+    }
 }

@@ -11,10 +11,9 @@
  * ranges, biases are int32. Weights keep their names and values: their codecs write them later.
  * Messages that change are copied into `arena`, all others shared with the plan's graph.
  *
- * simulate: weights of quantized units are replaced by what their codes decode to (plan_layer.code
- * must be there) and biases stay float: the copy computes what the written model will, and can be
- * run at once.
- * Errors: out of memory, codes that cannot be decoded.
+ * simulate: biases stay float, so that the copy can be run at once; weights are as they are in the
+ * model at that time, see vqc_static_swap_weights.
+ * Errors: out of memory.
  */
 vqc_status vqc_static_rewrite(const vqc_static_plan *plan, bool simulate, vqc_arena *arena,
                               Onnx__GraphProto **out, vqc_error *error);
@@ -27,5 +26,12 @@ bool vqc_static_needs_microsoft(const vqc_static_plan *plan);
  * plan's model, which must outlive it. Free with vqc_model_destroy.
  */
 vqc_status vqc_static_simulation(const vqc_static_plan *plan, vqc_model **out, vqc_error *error);
+
+/*
+ * Exchanges the payloads of all layers that have codes, and no wide_weight, with what the codes
+ * decode to (plan_layer.decoded); the second call changes them back. Between the two calls whatever
+ * shares the model's tensors computes with coded weights, in subgraphs too.
+ */
+void vqc_static_swap_weights(const vqc_static_plan *plan);
 
 #endif

@@ -86,6 +86,7 @@ static vqc_status search(vqc_static_job *job, vqc_static_plan *plan, vqc_error *
     if (status == VQC_OK) {
         size_t quantized;
         size_t possible;
+
         vqc_static_plan_count(plan, &quantized, &possible);
         status = vqc_report_note(
             job->report, error,
@@ -170,7 +171,8 @@ static vqc_status carry_out(vqc_static_job *job, vqc_static_plan *plan, vqc_erro
 
     for (size_t i = 0; i < plan->unit_count; i++) {
         vqc_unit *unit = &plan->units[i];
-        if (unit->weight != NULL && !(unit->kind == VQC_UNIT_LINEAR && unit->quantized)) {
+        if (unit->weight != NULL && unit->weight->is_static &&
+            !(unit->kind == VQC_UNIT_LINEAR && unit->quantized)) {
             unit->weight->is_static = false;
             unit->weight->code = NULL;
             unit->bias_values = NULL; /* it repaired the codes that are not used now */
@@ -203,7 +205,8 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
         status = vqc_static_fit_weights(&plan, job->arena, error);
     }
     vqc_static_plan_count(&plan, &quantized, &possible);
-    if (status == VQC_OK && possible > 0) {
+    if (status == VQC_OK && (possible > 0 || !isnan(job->recipe->accuracy.output_sqnr_db) ||
+                             !isnan(job->recipe->accuracy.max_accuracy_drop))) {
         status = search(job, &plan, error);
     }
     if (status == VQC_OK) {
@@ -219,6 +222,12 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
     }
     if (status == VQC_OK) {
         status = carry_out(job, &plan, error);
+    }
+    for (size_t i = 0; i < job->plan->count; i++) { /* a float16 weight is coded like any other */
+        if (job->plan->layers[i].wide_weight) {
+            job->plan->layers[i].code = NULL;
+            job->plan->layers[i].is_static = false;
+        }
     }
     vqc_static_plan_clear(&plan);
     return status;

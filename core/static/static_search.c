@@ -13,11 +13,13 @@ static const uint64_t WORK_BUDGET = UINT64_C(100000000000);
 enum {
     MIN_TRIALS = 24,  /* whatever the model costs */
     MAX_TRIALS = 400, /* however small it is */
+    NAMED = 16,       /* units and weights that notes name one by one */
     PROBE_SAMPLES = 4 /* samples on which single units are probed */
 };
 
 static const double MODE_MARGIN_DB = 0.5; /* chains run faster: linear must win by this much */
 static const double TENSOR_MARGIN_DB = 0.02;
+static const double WEIGHT_MARGIN_DB = 2.0; /* room for the noise of activations */
 
 /* ---- trials ---- */
 
@@ -28,10 +30,12 @@ static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out
     vqc_status status;
 
     vqc_static_plan_decide(s->plan);
+    vqc_static_swap_weights(s->plan);
     status = vqc_static_simulation(s->plan, &model, error);
     if (status == VQC_OK) {
         status = vqc_reference_score(s->reference, model, samples, s->threads, out, error);
     }
+    vqc_static_swap_weights(s->plan);
     vqc_model_destroy(&model);
     s->plan->graph->fresh = fresh;
     s->trials++;
@@ -59,18 +63,24 @@ static bool is_better(const vqc_score *a, const vqc_score *b, double margin)
     return a->sqnr_db > b->sqnr_db + margin;
 }
 
-static bool meets(const vqc_static_search *s, const vqc_score *score)
+/* Whether a score meets the accuracy target with so many dB to spare. */
+static bool meets_by(const vqc_static_search *s, const vqc_score *score, double margin)
 {
     const vqc_accuracy_target *target = &s->plan->recipe->accuracy;
 
     if (score->nonfinite > 0) {
         return false;
     }
-    if (!isnan(target->output_sqnr_db) && score->sqnr_db < target->output_sqnr_db) {
+    if (!isnan(target->output_sqnr_db) && score->sqnr_db < target->output_sqnr_db + margin) {
         return false;
     }
     return isnan(target->max_accuracy_drop) || isnan(score->accuracy) ||
            100.0 * (score->accuracy_ref - score->accuracy) <= target->max_accuracy_drop;
+}
+
+static bool meets(const vqc_static_search *s, const vqc_score *score)
+{
+    return meets_by(s, score, 0.0);
 }
 
 /* ---- mode and observers ---- */
@@ -207,9 +217,9 @@ static vqc_status choose_biases(vqc_static_search *s, vqc_error *error)
 
 /* ---- the accuracy target ---- */
 
-/* What quantizing one unit alone costs. */
+/* What quantizing one unit, or coding one weight, costs by itself. */
 typedef struct probe {
-    size_t unit;
+    size_t index;
     double noise; /* 10^(-sqnr/10) */
 } probe;
 
@@ -221,7 +231,12 @@ static int by_noise(const void *a, const void *b)
     if (x->noise != y->noise) {
         return x->noise > y->noise ? -1 : 1;
     }
-    return x->unit < y->unit ? -1 : 1;
+    return x->index < y->index ? -1 : 1;
+}
+
+static double noise_of(const vqc_score *score)
+{
+    return score->nonfinite > 0 ? HUGE_VAL : pow(10.0, -score->sqnr_db / 10.0);
 }
 
 static bool can_fall_back(const vqc_unit *unit)
@@ -229,35 +244,91 @@ static bool can_fall_back(const vqc_unit *unit)
     return unit->kind == VQC_UNIT_LINEAR || unit->kind == VQC_UNIT_CHAIN;
 }
 
-/* Leaves every unit but one in float and measures. */
-static vqc_status probe_units(vqc_static_search *s, probe *probes, size_t count, vqc_error *error)
+static bool has_swappable_weight(const vqc_plan_layer *item)
 {
-    vqc_static_plan *p = s->plan;
-    bool *before = calloc(p->unit_count + 1, sizeof *before);
-    vqc_status status = VQC_OK;
+    return item->code != NULL && item->decoded != NULL;
+}
 
-    if (before == NULL) {
+/* The settings that probing changes, to put them back. */
+typedef struct saved {
+    bool *in_float; /* [unit_count] */
+    bool *wide;     /* [layer count] */
+} saved;
+
+static vqc_status save(const vqc_static_plan *p, saved *out, vqc_error *error)
+{
+    out->in_float = calloc(p->unit_count + 1, sizeof *out->in_float);
+    out->wide = calloc(p->plan->count + 1, sizeof *out->wide);
+    if (out->in_float == NULL || out->wide == NULL) {
         return vqc_fail_memory(error, p->unit_count);
     }
     for (size_t i = 0; i < p->unit_count; i++) {
-        before[i] = p->units[i].in_float;
+        out->in_float[i] = p->units[i].in_float;
     }
+    for (size_t i = 0; i < p->plan->count; i++) {
+        out->wide[i] = p->plan->layers[i].wide_weight;
+    }
+    return VQC_OK;
+}
+
+static void restore_units(vqc_static_plan *p, const saved *from)
+{
+    for (size_t i = 0; i < p->unit_count; i++) {
+        p->units[i].in_float = from->in_float[i];
+    }
+}
+
+static void restore_weights(vqc_static_plan *p, const saved *from)
+{
+    for (size_t i = 0; i < p->plan->count; i++) {
+        p->plan->layers[i].wide_weight = from->wide[i];
+    }
+}
+
+static void clear_saved(saved *s)
+{
+    free(s->in_float);
+    free(s->wide);
+}
+
+static void all_in_float(vqc_static_plan *p, size_t except)
+{
+    for (size_t i = 0; i < p->unit_count; i++) {
+        p->units[i].in_float = p->units[i].in_float || (can_fall_back(&p->units[i]) && i != except);
+    }
+}
+
+/* Each unit alone in integers, all weights coded. */
+static vqc_status probe_units(vqc_static_search *s, const saved *before, probe *probes,
+                              size_t count, vqc_error *error)
+{
+    vqc_status status = VQC_OK;
+
     for (size_t k = 0; k < count && status == VQC_OK; k++) {
         vqc_score score;
-        for (size_t i = 0; i < p->unit_count; i++) {
-            p->units[i].in_float =
-                before[i] || (can_fall_back(&p->units[i]) && i != probes[k].unit);
+        restore_units(s->plan, before);
+        all_in_float(s->plan, probes[k].index);
+        status = run_trial(s, PROBE_SAMPLES, &score, error);
+        probes[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
+    }
+    restore_units(s->plan, before);
+    return status;
+}
+
+/* Each weight alone coded, everything else in float. */
+static vqc_status probe_weights(vqc_static_search *s, probe *probes, size_t count, vqc_error *error)
+{
+    vqc_static_plan *p = s->plan;
+    vqc_status status = VQC_OK;
+
+    for (size_t k = 0; k < count && status == VQC_OK; k++) {
+        vqc_score score;
+        for (size_t i = 0; i < p->plan->count; i++) {
+            p->plan->layers[i].wide_weight = i != probes[k].index;
         }
         status = run_trial(s, PROBE_SAMPLES, &score, error);
-        probes[k].noise = status == VQC_OK ? pow(10.0, -score.sqnr_db / 10.0) : 0.0;
-        if (status == VQC_OK && score.nonfinite > 0) {
-            probes[k].noise = HUGE_VAL;
-        }
+        probes[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
     }
-    for (size_t i = 0; i < p->unit_count; i++) {
-        p->units[i].in_float = before[i];
-    }
-    free(before);
     return status;
 }
 
@@ -275,72 +346,163 @@ static void give_up_unit(vqc_static_plan *p, size_t index)
     p->tensors[vqc_unit_result(p, index)].wide = true;
 }
 
-/* How many of the worst units to give up next: doubles, so that hopeless models end soon. */
+/* How many of the worst to give up next: grows, so that hopeless models end soon. */
 static size_t next_step(size_t done)
 {
     return done < 4 ? 1 : done / 4;
 }
 
-static vqc_status note_fallback(vqc_static_search *s, const probe *probes, size_t given,
-                                double before, vqc_error *error)
+static vqc_status note_units(vqc_static_search *s, const probe *probes, size_t given, double before,
+                             vqc_error *error)
 {
     const vqc_static_plan *p = s->plan;
     const char *how = p->recipe->accuracy.wide_fallback ? "16-bit activations" : "float";
-    vqc_status status = vqc_report_note(
-        s->report, error,
-        "to meet the accuracy target %zu of the nodes got %s: output SQNR %.1f -> %.1f dB", given,
-        how, before, s->score.sqnr_db);
+    vqc_status status = vqc_report_note(s->report, error,
+                                        "to meet the accuracy target %zu nodes got %s: output "
+                                        "SQNR %.1f -> %.1f dB",
+                                        given, how, before, s->score.sqnr_db);
 
-    for (size_t k = 0; k < given && k < 16 && status == VQC_OK; k++) {
-        const vqc_unit *unit = &p->units[probes[k].unit];
-        status =
-            vqc_report_note(s->report, error, "%s: \"%s\" (%s): quantized alone it leaves %.1f dB",
-                            how, unit->label, unit->node->op_type,
-                            probes[k].noise > 0.0 ? -10.0 * log10(probes[k].noise) : 99.9);
+    for (size_t k = 0; k < given && k < NAMED && status == VQC_OK; k++) {
+        const vqc_unit *unit = &p->units[probes[k].index];
+        status = vqc_report_note(s->report, error,
+                                 "%s: \"%s\" (%s), which alone in integers leaves %.1f dB", how,
+                                 unit->label, unit->node->op_type,
+                                 probes[k].noise > 0.0 ? -10.0 * log10(probes[k].noise) : 99.9);
     }
+    return status;
+}
+
+static vqc_status note_weights(vqc_static_search *s, const probe *probes, size_t given,
+                               double before, double after, vqc_error *error)
+{
+    vqc_status status =
+        vqc_report_note(s->report, error,
+                        "to meet the accuracy target %zu weights became float16: output SQNR with "
+                        "float activations %.1f -> %.1f dB",
+                        given, before, after);
+
+    for (size_t k = 0; k < given && k < NAMED && status == VQC_OK; k++) {
+        const vqc_layer *layer = s->plan->plan->layers[probes[k].index].layer;
+        status = vqc_report_note(s->report, error,
+                                 "float16: \"%s\" (%s), whose codes alone leave %.1f dB",
+                                 layer->value->name, layer->op == NULL ? "" : layer->op,
+                                 probes[k].noise > 0.0 ? -10.0 * log10(probes[k].noise) : 99.9);
+    }
+    return status;
+}
+
+/*
+ * When coded weights alone miss the target, no choice of activations helps: the worst weights
+ * become float16 until float activations meet it with a margin.
+ */
+static vqc_status widen_weights(vqc_static_search *s, vqc_error *error)
+{
+    vqc_static_plan *p = s->plan;
+    probe *probes = calloc(p->plan->count + 1, sizeof *probes);
+    saved before = {0};
+    vqc_score score;
+    double first;
+    size_t count = 0;
+    size_t given = 0;
+    vqc_status status =
+        probes == NULL ? vqc_fail_memory(error, p->plan->count) : save(p, &before, error);
+
+    if (status == VQC_OK) {
+        all_in_float(p, VQC_NO_TENSOR);
+        status = run_trial(s, 0, &score, error);
+    }
+    if (status != VQC_OK || meets_by(s, &score, WEIGHT_MARGIN_DB)) {
+        goto done;
+    }
+    first = score.sqnr_db;
+    for (size_t i = 0; i < p->plan->count; i++) {
+        if (has_swappable_weight(&p->plan->layers[i])) {
+            probes[count++].index = i;
+        }
+    }
+    status = probe_weights(s, probes, count, error);
+    restore_weights(p, &before);
+    qsort(probes, count, sizeof *probes, by_noise);
+    while (status == VQC_OK && given < count && !meets_by(s, &score, WEIGHT_MARGIN_DB)) {
+        size_t step = next_step(given);
+        for (size_t k = 0; k < step && given < count; k++) {
+            p->plan->layers[probes[given++].index].wide_weight = true;
+        }
+        status = run_trial(s, 0, &score, error);
+    }
+    for (size_t i = 0; i < p->unit_count && status == VQC_OK; i++) {
+        vqc_unit *unit = &p->units[i]; /* integer kernels need integer weights */
+        before.in_float[i] =
+            before.in_float[i] || (unit->kind == VQC_UNIT_LINEAR && unit->weight->wide_weight);
+    }
+    if (status == VQC_OK) {
+        status = note_weights(s, probes, given, first, score.sqnr_db, error);
+    }
+done:
+    if (before.in_float != NULL) {
+        restore_units(p, &before);
+    }
+    clear_saved(&before);
+    free(probes);
+    if (status == VQC_OK) {
+        status = run_trial(s, 0, &s->score, error);
+    }
+    return status;
+}
+
+static vqc_status narrow_units(vqc_static_search *s, vqc_error *error)
+{
+    vqc_static_plan *p = s->plan;
+    probe *probes = calloc(p->unit_count + 1, sizeof *probes);
+    saved before = {0};
+    double first = s->score.sqnr_db;
+    size_t count = 0;
+    size_t given = 0;
+    vqc_status status =
+        probes == NULL ? vqc_fail_memory(error, p->unit_count) : save(p, &before, error);
+
+    if (status == VQC_OK) {
+        vqc_static_plan_decide(p);
+        for (size_t i = 0; i < p->unit_count; i++) {
+            if (p->units[i].quantized && can_fall_back(&p->units[i])) {
+                probes[count++].index = i;
+            }
+        }
+        status = probe_units(s, &before, probes, count, error);
+        qsort(probes, count, sizeof *probes, by_noise);
+    }
+    while (status == VQC_OK && !meets(s, &s->score) && given < count) {
+        size_t step = next_step(given);
+        for (size_t k = 0; k < step && given < count; k++) {
+            give_up_unit(p, probes[given++].index);
+        }
+        status = run_trial(s, 0, &s->score, error);
+    }
+    if (status == VQC_OK && given > 0) {
+        status = note_units(s, probes, given, first, error);
+    }
+    clear_saved(&before);
+    free(probes);
     return status;
 }
 
 static vqc_status reach_target(vqc_static_search *s, vqc_error *error)
 {
-    vqc_static_plan *p = s->plan;
-    probe *probes = calloc(p->unit_count + 1, sizeof *probes);
-    double before = s->score.sqnr_db;
-    size_t count = 0;
-    size_t given = 0;
     vqc_status status = VQC_OK;
 
     s->target_met = meets(s, &s->score);
-    if (s->target_met || probes == NULL) {
-        free(probes);
-        return s->target_met ? VQC_OK : vqc_fail_memory(error, p->unit_count * sizeof *probes);
+    if (!s->target_met) {
+        status = widen_weights(s, error);
     }
-    vqc_static_plan_decide(p);
-    for (size_t i = 0; i < p->unit_count; i++) {
-        if (p->units[i].quantized && can_fall_back(&p->units[i])) {
-            probes[count++].unit = i;
-        }
+    if (status == VQC_OK && !meets(s, &s->score)) {
+        status = narrow_units(s, error);
     }
-    status = probe_units(s, probes, count, error);
-    qsort(probes, count, sizeof *probes, by_noise);
-    while (status == VQC_OK && !s->target_met && given < count) {
-        size_t step = next_step(given);
-        for (size_t k = 0; k < step && given < count; k++) {
-            give_up_unit(p, probes[given++].unit);
-        }
-        status = run_trial(s, 0, &s->score, error);
-        s->target_met = status == VQC_OK && meets(s, &s->score);
-    }
-    if (status == VQC_OK) {
-        status = note_fallback(s, probes, given, before, error);
-    }
+    s->target_met = status == VQC_OK && meets(s, &s->score);
     if (status == VQC_OK && !s->target_met) {
         status = vqc_report_note(s->report, error,
-                                 "the accuracy target cannot be met by leaving layers in float: "
-                                 "output SQNR %.1f dB",
+                                 "the accuracy target cannot be met: output SQNR %.1f dB",
                                  s->score.sqnr_db);
     }
-    free(probes);
     return status;
 }
 
