@@ -116,6 +116,8 @@ extern const vqc_exec_family vqc_exec_ops_microsoft; /* com.microsoft: QGemm, Ma
 extern const vqc_exec_family vqc_exec_ops_microsoft_qlinear; /* QLinearAdd, QLinearConcat, ... */
 extern const vqc_exec_family vqc_exec_ops_microsoft_gather;  /* GatherBlockQuantized */
 extern const vqc_exec_family vqc_exec_ops_microsoft_lstm;    /* DynamicQuantizeLSTM */
+extern const vqc_exec_family vqc_exec_ops_microsoft_nbits;   /* MatMulNBits */
+extern const vqc_exec_family vqc_exec_ops_microsoft_fused;   /* FusedConv, FusedGemm, ... */
 extern const vqc_exec_family vqc_exec_ops_control;           /* If, Loop, Scan */
 
 /* ---- helpers for shape rules and run functions ---- */

@@ -498,6 +498,65 @@ static vqc_status run_float(vqc_exec_call *call)
     return VQC_OK;
 }
 
+/* ---- NhwcMaxPool: MaxPool of codes with the channels last ---- */
+
+static vqc_status nhwc_inner(vqc_exec_call *call, vqc_buffer *x, const vqc_buffer *inputs[1],
+                             vqc_inner *inner)
+{
+    const vqc_buffer *in = call->inputs[0];
+
+    if (!vqc_int_is_codes(in) || in->rank < 3) {
+        return vqc_exec_fail(call, "got type %s and rank %zu, expected codes of rank 3 or more",
+                             vqc_dtype_describe(in->dtype)->name, in->rank);
+    }
+    *x = *in;
+    move_dims(in->dims, in->rank, false, x->dims);
+    inputs[0] = x;
+    return vqc_inner_shape(call, "MaxPool", 12, inputs, 1, inner);
+}
+
+static vqc_status shape_nhwc(vqc_exec_call *call)
+{
+    const vqc_buffer *inputs[1];
+    vqc_inner inner;
+    vqc_buffer x;
+
+    if (nhwc_inner(call, &x, inputs, &inner) != VQC_OK) {
+        return vqc_int_failed(call);
+    }
+    call->types[0] = inner.call.types[0];
+    move_dims(inner.call.types[0].dims, x.rank, true, call->types[0].dims);
+    return VQC_OK;
+}
+
+static vqc_status run_nhwc(vqc_exec_call *call)
+{
+    const vqc_buffer *in = call->inputs[0];
+    vqc_buffer *out = call->outputs[0];
+    const vqc_buffer *inputs[1];
+    vqc_inner inner;
+    vqc_buffer x, y;
+
+    if (out->elements == 0) {
+        return VQC_OK;
+    }
+    if (nhwc_inner(call, &x, inputs, &inner) != VQC_OK ||
+        !vqc_inner_buffer(call, in->dtype, x.dims, x.rank, &x) ||
+        !vqc_inner_buffer(call, in->dtype, inner.call.types[0].dims, x.rank, &y)) {
+        return vqc_int_failed(call);
+    }
+    if (in->elements > 0) {
+        move_channels(in->data, (size_t)x.dims[0], (size_t)x.dims[1],
+                      in->elements / (size_t)(x.dims[0] * x.dims[1]), 1, false, x.data);
+    }
+    if (vqc_inner_run(&inner, &y) != VQC_OK) {
+        return vqc_int_failed(call);
+    }
+    move_channels(y.data, (size_t)y.dims[0], (size_t)y.dims[1],
+                  y.elements / (size_t)(y.dims[0] * y.dims[1]), 1, true, out->data);
+    return VQC_OK;
+}
+
 #define ROW(name, least, shape, run)                                                               \
     VQC_EXEC_ROW(name, "com.microsoft", 1, least, shape, run, .detail = NULL)
 
@@ -512,6 +571,7 @@ static const vqc_exec_op OPS[] = {
     ROW("QLinearAveragePool", 2, shape_float, run_float),
     ROW("QLinearGlobalAveragePool", 2, shape_float, run_float),
     ROW("QLinearReduceMean", 2, shape_float, run_float),
+    ROW("NhwcMaxPool", 1, shape_nhwc, run_nhwc),
 };
 
 const vqc_exec_family vqc_exec_ops_microsoft_qlinear = {OPS, sizeof OPS / sizeof OPS[0]};

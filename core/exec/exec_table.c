@@ -30,6 +30,8 @@ static const vqc_exec_family *const FAMILIES[] = {
     &vqc_exec_ops_microsoft,
     &vqc_exec_ops_microsoft_qlinear,
     &vqc_exec_ops_microsoft_gather,
+    &vqc_exec_ops_microsoft_fused,
+    &vqc_exec_ops_microsoft_nbits,
     &vqc_exec_ops_microsoft_lstm,
     &vqc_exec_ops_control,
     &vqc_exec_ops_detect,

@@ -325,8 +325,58 @@ def lstm_cases():
                            atol=near, direction=direction, hidden_size=hidden)
 
 
+def nbits_cases():
+    for bits in (2, 4, 8):
+        for block in (16, 32, 128):
+            for m, k, n in ((1, 64, 7), (5, 300, 40), (70, 513, 33)):
+                blocks = -(-k // block)
+                a, b = floats((m, k)), u8((n, blocks, block * bits // 8))
+                scales, bias = rng.uniform(0.01, 0.03, (n, blocks)).astype(np.float32), floats((n,))
+                packed, real = u8((n, (blocks * bits + 7) // 8)), rng.uniform(0, 2**bits, (n, blocks)).astype(np.float32)
+                for label, zeros in (("", None), ("packed zeros", packed), ("float zeros", real)):
+                    shifts = np.arange(0, 8, bits)
+                    unpack = lambda x, count: ((x[..., None] >> shifts) & (2**bits - 1)).reshape(n, -1)[:, :count].astype(np.float32)
+                    zero = real if zeros is real else np.full((n, blocks), 2.0 ** (bits - 1), np.float32) if zeros is None \
+                        else unpack(packed, blocks)
+                    weights = (unpack(b, blocks * block) - np.repeat(zero, block, 1)) * np.repeat(scales, block, 1)
+                    want = a.astype(np.float64) @ weights[:, :k].T.astype(np.float64)
+                    yield Case("MatMulNBits", [a, b, scales, zeros, None, bias], f"{bits} {block} {m} {k} {n} {label}", domain=MS,
+                               rtol=1e-4, atol=2e-4, K=k, N=n, bits=bits, block_size=block,
+                               expected=[(want + bias).astype(np.float32)])
+                if bits >= 4:
+                    yield Case("MatMulNBits", [a, b, scales, packed], f"{bits} {block} {m} {k} {n} ONNX Runtime", domain=MS,
+                               rtol=1e-4, atol=2e-4, K=k, N=n, bits=bits, block_size=block)
+                yield Case("MatMulNBits", [a, b, scales], f"{bits} {block} {m} {k} {n} level 4", domain=MS, rtol=1e-4,
+                           atol=2e-4, K=k, N=n, bits=bits, block_size=block, accuracy_level=4,
+                           expected=[(a @ ((unpack(b, blocks * block) - 2.0 ** (bits - 1)) * np.repeat(scales, block, 1))[:, :k].T
+                                      ).astype(np.float32)])
+
+
+def fused_cases():
+    def ms(op, inputs, label="", **more):
+        return Case(op, inputs, label, domain=MS, atol=1e-4, rtol=1e-4, **more)
+
+    x, w, bias = floats((2, 3, 9, 9)), floats((4, 3, 3, 3)), floats((4,))
+    for activation, params in (("Relu", None), ("Tanh", None), ("Sigmoid", None), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 2.0]),
+                               ("HardSigmoid", [0.3, 0.4])):
+        more = {} if params is None else {"activation_params": params}
+        yield ms("FusedConv", [x, w, bias], activation, activation=activation, pads=[1, 1, 1, 1], **more)
+    yield ms("FusedConv", [x, w, bias, floats((2, 4, 9, 9))], "Z", activation="Relu", pads=[1, 1, 1, 1])
+    a, b, c = floats((7, 11)), floats((11, 5)), floats((5,))
+    yield ms("FusedGemm", [a, b, c], "Relu", activation="Relu", alpha=0.5, beta=2.0)
+    yield ms("FusedGemm", [a.T.copy(), b.T.copy()], "LeakyRelu", activation="LeakyRelu", activation_alpha=0.2, transA=1, transB=1)
+    a, b = floats((2, 3, 7, 11)), floats((2, 1, 11, 5))
+    turn = lambda x: np.swapaxes(x, -1, -2).copy()
+    for trans_a in (0, 1):
+        for trans_b in (0, 1):
+            yield ms("FusedMatMul", [turn(a) if trans_a else a, turn(b) if trans_b else b], f"{trans_a} {trans_b}", alpha=0.25,
+                     transA=trans_a, transB=trans_b)
+    for kind in (np.uint8, np.int8):
+        yield ms("NhwcMaxPool", [codes(kind, (2, 9, 8, 6))], kind.__name__, kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1])
+
+
 def cases():
-    for part in (matmul_cases, conv_cases, dynamic_cases, microsoft_matmul_cases, qlinear_cases, microsoft_float_cases, gather_cases, lstm_cases):
+    for part in (matmul_cases, conv_cases, dynamic_cases, microsoft_matmul_cases, qlinear_cases, microsoft_float_cases, gather_cases, lstm_cases, nbits_cases, fused_cases):
         yield from part()
 
 
