@@ -7,14 +7,15 @@
 #include "core/static/static_fit.h"
 #include "core/static/static_rewrite.h"
 
-/* Trials stop when they have cost about this many multiply-adds: one to two seconds on two cores.
- */
-static const uint64_t WORK_BUDGET = UINT64_C(100000000000);
+/* Trials of observers stop when they have cost about this many multiply-adds, and probes look at
+ * fewer samples beyond it: half a second on two cores. */
+static const uint64_t WORK_BUDGET = UINT64_C(20000000000);
 enum {
-    MIN_TRIALS = 24,  /* whatever the model costs */
-    MAX_TRIALS = 400, /* however small it is */
-    NAMED = 16,       /* units and weights that notes name one by one */
-    PROBE_SAMPLES = 4 /* samples on which single units are probed */
+    MIN_TRIALS = 6,    /* whatever the model costs */
+    MAX_TRIALS = 300,  /* however small it is */
+    TRIAL_SAMPLES = 8, /* samples on which settings are compared */
+    PROBE_SAMPLES = 4, /* samples on which single units are probed */
+    NAMED = 16         /* units and weights that notes name one by one */
 };
 
 static const double MODE_MARGIN_DB = 0.5; /* chains run faster: linear must win by this much */
@@ -47,7 +48,8 @@ static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out
 
 static size_t trials_left(const vqc_static_search *s)
 {
-    uint64_t work = s->sample_work * (uint64_t)vqc_reference_count(s->reference) + 1;
+    uint64_t count = (uint64_t)vqc_reference_count(s->reference);
+    uint64_t work = s->sample_work * (count < TRIAL_SAMPLES ? count : TRIAL_SAMPLES) + 1;
     uint64_t allowed = WORK_BUDGET / work;
 
     allowed = allowed < MIN_TRIALS ? MIN_TRIALS : (allowed > MAX_TRIALS ? MAX_TRIALS : allowed);
@@ -92,12 +94,12 @@ static vqc_status choose_mode(vqc_static_search *s, vqc_error *error)
     vqc_status status;
 
     s->plan->mode = asked == VQC_STATIC_OPERATORS_LINEAR ? VQC_STATIC_LINEAR : VQC_STATIC_CHAINS;
-    status = run_trial(s, 0, &s->score, error);
+    status = run_trial(s, TRIAL_SAMPLES, &s->score, error);
     if (status != VQC_OK || asked != VQC_STATIC_OPERATORS_AUTO) {
         return status;
     }
     s->plan->mode = VQC_STATIC_LINEAR;
-    status = run_trial(s, 0, &linear, error);
+    status = run_trial(s, TRIAL_SAMPLES, &linear, error);
     if (status == VQC_OK && is_better(&linear, &s->score, MODE_MARGIN_DB)) {
         s->score = linear;
     } else {
@@ -127,7 +129,7 @@ static vqc_status choose_observer(vqc_static_search *s, const bool *open, vqc_er
     for (size_t i = 1; i < sizeof CANDIDATES / sizeof CANDIDATES[0] && status == VQC_OK; i++) {
         vqc_score score;
         set_open(s->plan, open, CANDIDATES[i]);
-        status = run_trial(s, 0, &score, error);
+        status = run_trial(s, TRIAL_SAMPLES, &score, error);
         if (status == VQC_OK && is_better(&score, &s->score, TENSOR_MARGIN_DB)) {
             s->score = score;
             best = CANDIDATES[i];
@@ -172,7 +174,7 @@ static vqc_status refine_observers(vqc_static_search *s, const bool *open, vqc_e
                 continue;
             }
             set_group(p, open, roots, t, CANDIDATES[i]);
-            status = run_trial(s, 0, &score, error);
+            status = run_trial(s, TRIAL_SAMPLES, &score, error);
             if (status != VQC_OK) {
                 break;
             }
@@ -200,7 +202,7 @@ static vqc_status choose_biases(vqc_static_search *s, vqc_error *error)
     }
     status = vqc_static_correct_biases(s->plan, &corrected, error);
     if (status == VQC_OK && corrected > 0) {
-        status = run_trial(s, 0, &after, error);
+        status = run_trial(s, TRIAL_SAMPLES, &after, error);
     }
     if (status != VQC_OK || corrected == 0) {
         return status;
@@ -291,6 +293,13 @@ static void clear_saved(saved *s)
     free(s->wide);
 }
 
+/* Samples to probe `count` things with: fewer where a model is large. */
+static size_t probe_samples(const vqc_static_search *s, size_t count)
+{
+    uint64_t fit = WORK_BUDGET / (s->sample_work * (uint64_t)count + 1);
+    return fit < 1 ? 1 : (fit < PROBE_SAMPLES ? (size_t)fit : PROBE_SAMPLES);
+}
+
 static void all_in_float(vqc_static_plan *p, size_t except)
 {
     for (size_t i = 0; i < p->unit_count; i++) {
@@ -308,7 +317,7 @@ static vqc_status probe_units(vqc_static_search *s, const saved *before, probe *
         vqc_score score;
         restore_units(s->plan, before);
         all_in_float(s->plan, probes[k].index);
-        status = run_trial(s, PROBE_SAMPLES, &score, error);
+        status = run_trial(s, probe_samples(s, count), &score, error);
         probes[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
     }
     restore_units(s->plan, before);
@@ -326,7 +335,7 @@ static vqc_status probe_weights(vqc_static_search *s, probe *probes, size_t coun
         for (size_t i = 0; i < p->plan->count; i++) {
             p->plan->layers[i].wide_weight = i != probes[k].index;
         }
-        status = run_trial(s, PROBE_SAMPLES, &score, error);
+        status = run_trial(s, probe_samples(s, count), &score, error);
         probes[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
     }
     return status;
@@ -528,8 +537,11 @@ vqc_status vqc_static_search_run(vqc_static_search *s, vqc_error *error)
     if (status == VQC_OK && any) {
         status = choose_observer(s, open, error);
     }
-    if (status == VQC_OK && any) {
+    if (status == VQC_OK && any && trials_left(s) > 0) {
         status = refine_observers(s, open, error);
+    }
+    if (status == VQC_OK) {
+        status = run_trial(s, 0, &s->score, error);
     }
     if (status == VQC_OK) {
         status = reach_target(s, error);
