@@ -17,4 +17,18 @@ typedef struct vqc_resize_version {
 vqc_exec_fn vqc_resize_shape;
 vqc_exec_fn vqc_resize_run;
 
+/* grid_sample.c. Source: ONNX GridSample 16 to 22, AffineGrid 20, RoiAlign 10 to 22. */
+vqc_exec_fn vqc_grid_sample_shape;
+vqc_exec_fn vqc_grid_sample_run;
+vqc_exec_fn vqc_affine_grid_shape;
+vqc_exec_fn vqc_affine_grid_run;
+vqc_exec_fn vqc_roi_align_shape;
+vqc_exec_fn vqc_roi_align_run;
+
+/* columns.c. Source: ONNX Col2Im 18; DeformConv 19, 22 (Zhu et al., arXiv 1811.11168). */
+vqc_exec_fn vqc_col2im_shape;
+vqc_exec_fn vqc_col2im_run;
+vqc_exec_fn vqc_deform_conv_shape;
+vqc_exec_fn vqc_deform_conv_run;
+
 #endif

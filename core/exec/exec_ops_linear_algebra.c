@@ -1,7 +1,7 @@
-/* Einsum. */
+/* Einsum; Det. */
 #include <string.h>
 
-#include "core/exec/exec_op.h"
+#include "core/exec/exec_linear_algebra.h"
 #include "core/exec/working.h"
 #include "core/graph.h"
 #include "core/memory.h"
@@ -541,6 +541,7 @@ static vqc_status run_einsum(vqc_exec_call *call)
 
 static const vqc_exec_op OPS[] = {
     VQC_EXEC_ROW("Einsum", "", 12, 1, shape_einsum, run_einsum, .detail = NULL),
+    VQC_EXEC_ROW("Det", "", 11, 1, vqc_det_shape, vqc_det_run, .detail = NULL),
 };
 
 const vqc_exec_family vqc_exec_ops_linear_algebra = {OPS, sizeof OPS / sizeof OPS[0]};

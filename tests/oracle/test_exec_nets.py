@@ -182,6 +182,26 @@ def block_cases():
         yield runtime_case("SpaceToDepth", "SpaceToDepth", [x], opset=opset, blocksize=2)
 
 
+def sample_cases():
+    for space in ((5, 6), (4, 5, 3)):
+        x = floats(2, 3, *space)
+        grid = rng.uniform(-1.6, 1.6, (2, 4, 3, *((2,) if len(space) == 3 else ()), len(space))).astype(np.float32)
+        for mode in ("linear", "nearest") + (("cubic",) if len(space) == 2 else ()):
+            for padding in ("zeros", "border", "reflection"):
+                for align in (0, 1):
+                    yield runtime_case(f"GridSample {len(space)}-D {mode} {padding} {align}", "GridSample", [x, grid],
+                                       opset=20, mode=mode, padding_mode=padding, align_corners=align)
+    yield runtime_case("GridSample 16", "GridSample", [floats(2, 3, 5, 6), floats(2, 4, 3, 2)], opset=16,
+                       mode="bicubic", padding_mode="border")
+    boxes = np.array([[0, 0, 5, 4], [1.5, 2.5, 7.5, 6.25], [-2, -1, 3, 3]], np.float32)
+    for mode in ("avg", "max"):
+        for ratio in (0, 2):
+            for opset in (10, 16):
+                yield runtime_case(f"RoiAlign {opset} {mode} {ratio}", "RoiAlign",
+                                   [floats(2, 3, 8, 9), boxes, np.array([0, 1, 1])], opset=opset, mode=mode,
+                                   output_height=3, output_width=2, sampling_ratio=ratio, spatial_scale=0.75)
+
+
 def legacy_cases():
     """Withdrawn operators, which ONNX Runtime still has."""
     x = floats(1, 3, 6, 7)
@@ -219,7 +239,7 @@ def main():
     words = sys.argv[1:]
     folder = tempfile.TemporaryDirectory()
     tool = words[0] if words and not words[0].startswith("--") else build_tool(folder.name)
-    parts = (backend_cases, resize_cases, recurrent_cases, einsum_cases, block_cases, legacy_cases)
+    parts = (backend_cases, resize_cases, recurrent_cases, einsum_cases, block_cases, legacy_cases, sample_cases)
     cases = [case for part in parts for case in part() if case and only.lower() in case.name.lower()]
     paths = []
     for number, case in enumerate(cases):

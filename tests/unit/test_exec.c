@@ -77,11 +77,11 @@ Test(exec, names_all_missing_operators)
     vqc_error error = {0};
 
     SMALL_TENSOR(model, "a", VQC_DTYPE_FLOAT, NULL, 2, 2);
-    (void)small_node(model, "", "Det", "a", "b");
+    (void)small_node(model, "my.domain", "Bar", "a", "b");
     (void)small_node(model, "my.domain", "Foo", "b", "c");
-    (void)small_node(model, "", "Det", "c", "d");
+    (void)small_node(model, "my.domain", "Bar", "c", "d");
     cr_assert_eq(evaluate(model, "d", NULL, &out, &error), VQC_ERR_MODEL);
-    cr_expect_not_null(strstr(error.message, "Det"));
+    cr_expect_not_null(strstr(error.message, "my.domain.Bar"));
     cr_expect_not_null(strstr(error.message, "my.domain.Foo"));
     vqc_model_destroy(&model);
 }
