@@ -153,15 +153,15 @@ static void float_product(const buffers *b, bool in_cache, vqc_gemm_block *g, vq
 static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
 {
     const vqc_kernel_family f = info->family;
-    const bool is_2d = f == VQC_FAMILY_TRANSPOSE || f == VQC_FAMILY_MINMAX_ROWS ||
-                       f == VQC_FAMILY_MINMAX_COLS || f == VQC_FAMILY_MOMENTS_COLS ||
-                       f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS ||
-                       f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
-                       f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
-                       f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
-                       f == VQC_FAMILY_DIVIDE_COLS || f == VQC_FAMILY_GEMM_PACK ||
-                       (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
-                        f != VQC_FAMILY_INT_DIVIDE);
+    const bool is_2d =
+        f == VQC_FAMILY_TRANSPOSE || f == VQC_FAMILY_MINMAX_ROWS || f == VQC_FAMILY_MINMAX_COLS ||
+        f == VQC_FAMILY_MOMENTS_COLS || f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS ||
+        f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
+        f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
+        f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
+        f == VQC_FAMILY_DIVIDE_COLS || f == VQC_FAMILY_GEMM_PACK || f == VQC_FAMILY_COPY_ROWS ||
+        (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
+         f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
     const bool is_unsigned = info->kind == VQC_KIND_U8 || info->kind == VQC_KIND_U16;
     const bool normalize = f == VQC_FAMILY_MATH_NORMALIZE;
@@ -186,6 +186,7 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
         .lo = is_unsigned ? 0 : -128,
         .hi = is_unsigned ? 255 : 127,
         .width = pack                        ? VQC_INT_COLS
+                 : f == VQC_FAMILY_COPY_ROWS ? 1
                  : f == VQC_FAMILY_GEMM_PACK ? (int)VQC_GEMM_COLS
                                              : WIDTH,
         .inv_bin_width = (float)HALF_BINS,

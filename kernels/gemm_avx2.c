@@ -76,6 +76,18 @@ VQC_INLINE g16 g16_min(g16 x, g16 y)
     return (g16){_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
 }
 
+VQC_INLINE __m256 even8(__m256 x, __m256 y)
+{
+    const __m256 pairs = _mm256_shuffle_ps(x, y, _MM_SHUFFLE(2, 0, 2, 0));
+    return _mm256_castpd_ps(
+        _mm256_permute4x64_pd(_mm256_castps_pd(pairs), _MM_SHUFFLE(3, 1, 2, 0)));
+}
+
+VQC_INLINE g16 g16_even(g16 x, g16 y)
+{
+    return (g16){even8(x.a, x.b), even8(y.a, y.b)};
+}
+
 #define GEMM_ROWS 6
 #define KERNEL(name) vqc_##name##__avx2
 #include "kernels/gemm_body.h"

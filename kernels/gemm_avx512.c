@@ -62,6 +62,13 @@ VQC_INLINE g16 g16_min(g16 x, g16 y)
     return _mm512_min_ps(x, y);
 }
 
+VQC_INLINE g16 g16_even(g16 x, g16 y)
+{
+    const __m512i index =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_permutex2var_ps(x, index, y);
+}
+
 #define GEMM_ROWS 12
 #define KERNEL(name) vqc_##name##__avx512
 #include "kernels/gemm_body.h"

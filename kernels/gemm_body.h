@@ -1,7 +1,8 @@
 /*
  * Matrix product kernels, written once over a vector of 16 float lanes. A gemm_ISA.c file defines
  * the type g16 and g16_zero, g16_set, g16_load, g16_store, g16_load_n, g16_store_n (first n < 16
- * lanes), g16_fma(x, y, z) = x * y + z, g16_add, g16_max(x, y) = x > y ? x : y, g16_min, then
+ * lanes), g16_fma(x, y, z) = x * y + z, g16_add, g16_max(x, y) = x > y ? x : y, g16_min, g16_even
+ * (elements 0, 2, ... of x followed by those of y), then
  * GEMM_ROWS (rows of its largest tile, 6 or 12) and KERNEL(name), and includes this file.
  *
  * A tile keeps up to 12 rows x 16 columns, or fewer rows x more columns, in registers: named
@@ -267,40 +268,89 @@ VQC_INLINE g16 taps_clamp(const vqc_taps_row *r, g16 acc)
     return r->clamp ? g16_min(g16_set(r->hi), g16_max(g16_set(r->lo), acc)) : acc;
 }
 
+/* Outputs [i, i + 16) and up to three more vectors, the last of them at `last`: overlapping outputs
+ * are computed twice, which needs no masks. */
+#define TAPS_START(q) g16 c##q = g16_set(r->bias);
+#define TAPS_STEP(q) c##q = g16_fma(w, g16_load(x + at_##q), c##q);
+#define TAPS_FINISH(q) g16_store(r->out + i + at_##q, taps_clamp(r, c##q));
+#define TAPS(V, ALL)                                                                               \
+    VQC_INLINE void taps_##V(const vqc_taps_row *r, size_t i, size_t last)                         \
+    {                                                                                              \
+        const size_t at_0 = V > 1 ? 0 : last - i, at_1 = V > 2 ? 16 : last - i,                    \
+                     at_2 = V > 3 ? 32 : last - i, at_3 = last - i;                                \
+        (void)at_0, (void)at_1, (void)at_2, (void)at_3;                                            \
+        ALL(TAPS_START) for (size_t t = 0; t < r->taps; t++)                                       \
+        {                                                                                          \
+            const g16 w = g16_set(r->weight[t]);                                                   \
+            const float *x = r->x + i + r->offset[t];                                              \
+            ALL(TAPS_STEP)                                                                         \
+        }                                                                                          \
+        ALL(TAPS_FINISH)                                                                           \
+    }
+TAPS(1, ROWS_1)
+TAPS(2, ROWS_2)
+TAPS(3, ROWS_3)
+TAPS(4, ROWS_4)
+
 void KERNEL(f32_taps)(const vqc_taps_row *r)
 {
     size_t i = 0;
-    for (; i + 64 <= r->n; i += 64) {
-        g16 c0 = g16_set(r->bias), c1 = c0, c2 = c0, c3 = c0;
-        for (size_t t = 0; t < r->taps; t++) {
-            const g16 w = g16_set(r->weight[t]);
-            const float *x = r->x + i + r->offset[t];
-            c0 = g16_fma(w, g16_load(x), c0);
-            c1 = g16_fma(w, g16_load(x + 16), c1);
-            c2 = g16_fma(w, g16_load(x + 32), c2);
-            c3 = g16_fma(w, g16_load(x + 48), c3);
-        }
-        g16_store(r->out + i, taps_clamp(r, c0));
-        g16_store(r->out + i + 16, taps_clamp(r, c1));
-        g16_store(r->out + i + 32, taps_clamp(r, c2));
-        g16_store(r->out + i + 48, taps_clamp(r, c3));
-    }
-    for (; i < r->n; i += 16) {
-        const size_t n = vqc_min_size(16, r->n - i);
+    if (r->n < 16) {
         g16 c = g16_set(r->bias);
-        for (size_t t = 0; t < r->taps; t++) {
-            const float *x = r->x + i + r->offset[t];
-            c = g16_fma(g16_set(r->weight[t]), n < 16 ? g16_load_n(x, n) : g16_load(x), c);
-        }
-        c = taps_clamp(r, c);
-        if (n < 16)
-            g16_store_n(r->out + i, n, c);
-        else
-            g16_store(r->out + i, c);
+        if (r->n == 0)
+            return;
+        for (size_t t = 0; t < r->taps; t++)
+            c = g16_fma(g16_set(r->weight[t]), g16_load_n(r->x + r->offset[t], r->n), c);
+        g16_store_n(r->out, r->n, taps_clamp(r, c));
+        return;
     }
+    for (; i + 64 <= r->n; i += 64)
+        taps_4(r, i, i + 48);
+    const size_t rest = r->n - i, last = r->n - 16;
+    if (rest > 48)
+        taps_4(r, i, last);
+    else if (rest > 32)
+        taps_3(r, i, last);
+    else if (rest > 16)
+        taps_2(r, i, last);
+    else if (rest > 0)
+        taps_1(r, last, last);
 }
 
 /* ---- packing ---- */
+
+/* n floats; short ones by two overlapping moves. */
+VQC_INLINE void copy_row(float *to, const float *from, size_t n)
+{
+    for (; n > 16; n -= 16, to += 16, from += 16)
+        g16_store(to, g16_load(from));
+    if (n > 8) {
+        float head[8], tail[8];
+        memcpy(head, from, sizeof head);
+        memcpy(tail, from + n - 8, sizeof tail);
+        memcpy(to, head, sizeof head);
+        memcpy(to + n - 8, tail, sizeof tail);
+    } else {
+        vqc_copy_short(to, from, n * sizeof *to);
+    }
+}
+
+void KERNEL(f32_copy_rows)(const float *x, size_t rows, size_t cols, size_t x_stride, size_t x_step,
+                           float *out, size_t out_stride)
+{
+    for (size_t i = 0; i < rows; i++, x += x_stride, out += out_stride) {
+        size_t j = 0;
+        if (x_step == 1) {
+            copy_row(out, x, cols);
+            continue;
+        }
+        /* The vector reads one element behind the last that it needs. */
+        for (; x_step == 2 && j + 16 < cols; j += 16)
+            g16_store(out + j, g16_even(g16_load(x + 2 * j), g16_load(x + 2 * j + 16)));
+        for (; j < cols; j++)
+            out[j] = x[j * x_step];
+    }
+}
 
 void KERNEL(f32_gemm_pack)(const float *x, size_t rows, size_t cols, size_t x_stride, size_t width,
                            float *out)

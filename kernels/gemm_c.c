@@ -44,6 +44,14 @@ void vqc_f32_taps__c(const vqc_taps_row *r)
     }
 }
 
+void vqc_f32_copy_rows__c(const float *x, size_t rows, size_t cols, size_t x_stride, size_t x_step,
+                          float *out, size_t out_stride)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            out[i * out_stride + j] = x[i * x_stride + j * x_step];
+}
+
 void vqc_f32_gemm_pack__c(const float *x, size_t rows, size_t cols, size_t x_stride, size_t width,
                           float *out)
 {

@@ -75,6 +75,12 @@ VQC_INLINE g16 g16_min(g16 x, g16 y)
     return (g16){PICK(vcltq_f32, a), PICK(vcltq_f32, b), PICK(vcltq_f32, c), PICK(vcltq_f32, d)};
 }
 
+VQC_INLINE g16 g16_even(g16 x, g16 y)
+{
+    return (g16){vuzp1q_f32(x.a, x.b), vuzp1q_f32(x.c, x.d), vuzp1q_f32(y.a, y.b),
+                 vuzp1q_f32(y.c, y.d)};
+}
+
 #define GEMM_ROWS 6
 #define KERNEL(name) vqc_##name##__neon
 #include "kernels/gemm_body.h"

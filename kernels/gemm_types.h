@@ -11,6 +11,9 @@
  * - f32_gemm_pack: x [rows, cols] to panels of `width` columns: out[j / width][row][j % width],
  *   the last panel filled up with zeros: [ceil(cols / width) * rows * width].
  *
+ * - f32_copy_rows: out[i * out_stride + j] = x[i * x_stride + j * x_step], x_step >= 1: planes
+ *   with padding around them or without, phases of strided convolutions.
+ *
  * Pointers are aligned to 4 bytes. finish: c + residual when there is one, then the clamp, which
  * keeps NaN and takes the limit on a tie: c = lo > c ? lo : c, then hi < c ? hi : c.
  */

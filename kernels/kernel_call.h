@@ -51,7 +51,8 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_GEMM_ROWS, /* kernels/gemm_types.h, from here ... */
     VQC_FAMILY_GEMM,
     VQC_FAMILY_TAPS,
-    VQC_FAMILY_GEMM_PACK,  /* ... to here */
+    VQC_FAMILY_GEMM_PACK,
+    VQC_FAMILY_COPY_ROWS,  /* ... to here */
     VQC_FAMILY_MATH_UNARY, /* kernels/kernel_list_math.h, from here ... */
     VQC_FAMILY_MATH_PARAMETRIC,
     VQC_FAMILY_MATH_BINARY,

@@ -84,64 +84,44 @@ static vqc_status plan_plane(vqc_exec_call *call, const vqc_conv *conv, plane *p
     return VQC_OK;
 }
 
-/* One padded row of phase column `b` to `out` [p->size[2]]; row NULL: zeros. */
-static void copy_row(const vqc_conv *conv, const plane *p, const float *row, size_t b, float *out)
+/* Phase elements [*from, *to) of an axis that are not padding; element i is input i * stride +
+ * phase - pad. */
+static void inside(const vqc_conv *conv, const plane *p, size_t axis, size_t phase, size_t *from,
+                   size_t *to)
 {
-    const size_t stride = conv->stride[2];
-    const size_t pad = (size_t)conv->pad[2];
-    const size_t width = p->size[2];
-    size_t front, end;
-
-    if (row == NULL) {
-        memset(out, 0, width * sizeof *out);
-        return;
-    }
-    /* out[i] = row[i * stride + b - pad] where that is inside. */
-    front = pad > b ? (pad - b + stride - 1) / stride : 0;
-    front = front < width ? front : width;
-    end = conv->in[2] + pad > b ? (conv->in[2] + pad - b + stride - 1) / stride : 0;
-    end = end < width ? end : width;
-    end = end > front ? end : front;
-    for (size_t i = 0; i < front; i++) {
-        out[i] = 0.0f;
-    }
-    if (stride == 1) {
-        memcpy(out + front, row + front + b - pad, (end - front) * sizeof *out);
-    } else {
-        const float *from = row + (front * stride + b - pad);
-
-        for (size_t i = front; i < end; i++) {
-            out[i] = from[(i - front) * stride];
-        }
-    }
-    for (size_t i = end; i < width; i++) {
-        out[i] = 0.0f;
-    }
-}
-
-/* Input index of row i of a phase on an axis, or SIZE_MAX in the padding. */
-static size_t source_index(const vqc_conv *conv, size_t axis, size_t phase, size_t i)
-{
-    const size_t padded = i * conv->stride[axis] + phase;
+    const size_t stride = conv->stride[axis];
     const size_t pad = (size_t)conv->pad[axis];
+    const size_t end = conv->in[axis] + pad;
+    const size_t first = pad > phase ? (pad - phase + stride - 1) / stride : 0;
+    const size_t last = end > phase ? (end - phase + stride - 1) / stride : 0;
 
-    return padded >= pad && padded - pad < conv->in[axis] ? padded - pad : SIZE_MAX;
+    *to = last < p->size[axis] ? last : p->size[axis];
+    *from = first < *to ? first : *to;
 }
 
+/* Copies what is not padding of c channels x to the planes `out`, whose padding is zero already. */
 static void copy_planes(const vqc_conv *conv, const plane *p, const float *x, float *out)
 {
-    for (size_t c = 0; c < conv->c; c++, x += conv->in_size) {
-        for (size_t a = 0; a < conv->stride[0] * conv->stride[1]; a++) {
-            for (size_t b = 0; b < conv->stride[2]; b++) {
-                for (size_t i = 0; i < p->size[0] * p->size[1]; i++, out += p->size[2]) {
-                    const size_t d = source_index(conv, 0, a / conv->stride[1], i / p->size[1]);
-                    const size_t h = source_index(conv, 1, a % conv->stride[1], i % p->size[1]);
-                    const float *row = d == SIZE_MAX || h == SIZE_MAX
-                                           ? NULL
-                                           : x + (d * conv->in[1] + h) * conv->in[2];
+    const size_t *stride = conv->stride;
+    size_t from[VQC_CONV_AXES], to[VQC_CONV_AXES];
 
-                    copy_row(conv, p, row, b, out);
-                }
+    for (size_t c = 0; c < conv->c; c++, x += conv->in_size) {
+        for (size_t a = 0; a < stride[0] * stride[1] * stride[2]; a++, out += p->phase_floats) {
+            const size_t phase[VQC_CONV_AXES] = {a / stride[2] / stride[1],
+                                                 a / stride[2] % stride[1], a % stride[2]};
+
+            for (size_t i = 0; i < VQC_CONV_AXES; i++) {
+                inside(conv, p, i, phase[i], &from[i], &to[i]);
+            }
+            for (size_t d = from[0]; d < to[0] && to[1] > from[1] && to[2] > from[2]; d++) {
+                const size_t in_d = d * stride[0] + phase[0] - (size_t)conv->pad[0];
+                const size_t in_h = from[1] * stride[1] + phase[1] - (size_t)conv->pad[1];
+                const size_t in_w = from[2] * stride[2] + phase[2] - (size_t)conv->pad[2];
+
+                vqc_kernels_get()->f32_copy_rows(
+                    x + (in_d * conv->in[1] + in_h) * conv->in[2] + in_w, to[1] - from[1],
+                    to[2] - from[2], stride[1] * conv->in[2], stride[2],
+                    out + (d * p->size[1] + from[1]) * p->size[2] + from[2], p->size[2]);
             }
         }
     }
@@ -160,17 +140,18 @@ static void run_channel(const vqc_conv *conv, const plane *p, vqc_taps_row row, 
         row.out = dense ? y : linear;
         vqc_kernels_get()->f32_taps(&row);
     }
-    for (size_t d = 0; !dense && d < conv->out[0]; d++) {
-        for (size_t h = 0; h < conv->out[1]; h++, y += width) {
-            const size_t at = (d * p->size[1] + h) * p->size[2];
+    for (size_t d = 0; !dense && d < conv->out[0]; d++, y += conv->out[1] * width) {
+        const size_t at = d * p->size[1] * p->size[2];
 
-            if (width < ROW_MIN) {
-                memcpy(y, linear + at, width * sizeof *y);
-                continue;
-            }
-            row.x = planes + at;
+        if (width < ROW_MIN) {
+            vqc_kernels_get()->f32_copy_rows(linear + at, conv->out[1], width, p->size[2], 1, y,
+                                             width);
+            continue;
+        }
+        for (size_t h = 0; h < conv->out[1]; h++) {
+            row.x = planes + at + h * p->size[2];
             row.n = width;
-            row.out = y;
+            row.out = y + h * width;
             vqc_kernels_get()->f32_taps(&row);
         }
     }
@@ -244,16 +225,11 @@ vqc_status vqc_conv_taps(vqc_exec_call *call, const vqc_conv *conv, const float 
     if (scratch == NULL) {
         return vqc_operand_failed(call);
     }
-    if (threads == 1) {
-        for (size_t at = 0; at < count; at++) {
-            run_group(call, conv, &p, weights, x, bias, y, at, scratch);
-        }
-        return VQC_OK;
-    }
-#pragma omp parallel for schedule(static, 1) num_threads((int)threads)
+#pragma omp parallel for schedule(static, 1) num_threads((int)threads) if (threads > 1)
     for (size_t thread = 0; thread < threads; thread++) {
         const size_t end = (thread + 1) * count / threads;
 
+        memset(scratch + thread * p.group_floats, 0, conv->c * p.plane_floats * sizeof *scratch);
         for (size_t at = thread * count / threads; at < end; at++) {
             run_group(call, conv, &p, weights, x, bias, y, at, scratch + thread * p.group_floats);
         }

@@ -174,6 +174,27 @@ static void test_pack(const test_isa *isa, size_t rows, size_t cols)
                isa->name, rows, cols, width);
 }
 
+static void test_copy(const test_isa *isa, size_t rows, size_t cols)
+{
+    const size_t step = 1 + below(3), shift = below(4);
+    const size_t width = cols > 0 ? (cols - 1) * step + 1 : 0;
+    const size_t x_stride = width + below(4), out_stride = cols + below(4);
+    const size_t x_count = rows > 0 && cols > 0 ? (rows - 1) * x_stride + width : 0;
+    const size_t count = rows > 0 && cols > 0 ? (rows - 1) * out_stride + cols : 0;
+    float *x = array(LEFT, x_count, shift);
+    float *want = array(WANT, count, shift), *got = array(GOT, count, shift);
+    fill(x, x_count, true);
+    fill(want, count, false);
+    memcpy(got, want, count * sizeof *got);
+    vqc_kernels__c.f32_copy_rows(x, rows, cols, x_stride, step, want, out_stride);
+    isa->table->f32_copy_rows(x, rows, cols, x_stride, step, got, out_stride);
+    if (test_breaks("f32_copy_rows") && count > 0)
+        got[count / 2] += 1.0f;
+    test_check(same(want, got, count) && intact(got, count, shift),
+               "f32_copy_rows %s: rows %zu cols %zu step %zu: differs from C or writes outside",
+               isa->name, rows, cols, step);
+}
+
 /* What an ISA likes most is within what buffers are made for. */
 static void test_rows(const test_isa *isa)
 {
@@ -229,6 +250,8 @@ void test_gemm_kernel(size_t index, const test_isa *isas, size_t isa_count)
                     test_taps(&isas[i], n + below(3) * 64, below(30));
                 else if (f == VQC_FAMILY_GEMM_PACK)
                     test_pack(&isas[i], below(20), n);
+                else if (f == VQC_FAMILY_COPY_ROWS)
+                    test_copy(&isas[i], below(12), n);
             }
         }
         for (size_t l = 0; f == VQC_FAMILY_GEMM && l < sizeof layers / sizeof *layers; l++)
