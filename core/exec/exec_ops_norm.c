@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/exec/exec_norm_f32.h"
 #include "core/exec/exec_values.h"
 #include "core/graph.h"
 
@@ -129,6 +130,32 @@ static void normalize_channels(double *x, vqc_axis_span span, const double *mean
     }
 }
 
+/* Inference of float32: one factor and one shift per channel. */
+static vqc_status run_batch_f32(vqc_exec_call *call, vqc_axis_span span, double epsilon)
+{
+    double *values[4];
+    float *factor = vqc_exec_scratch(call, (span.length + 1) * sizeof *factor);
+    float *shift = vqc_exec_scratch(call, (span.length + 1) * sizeof *shift);
+
+    for (size_t i = 0; i < 4; i++) {
+        values[i] = vqc_exec_doubles(call, call->inputs[i + 1]);
+        if (values[i] == NULL) {
+            return VQC_ERR_INTERNAL;
+        }
+    }
+    if (factor == NULL || shift == NULL) {
+        return VQC_ERR_INTERNAL;
+    }
+    for (size_t c = 0; c < span.length; c++) {
+        double f = values[0][c] / sqrt(values[3][c] + epsilon);
+        factor[c] = (float)f;
+        shift[c] = (float)(values[1][c] - values[2][c] * f);
+    }
+    vqc_norm_channels_f32((const float *)(const void *)call->inputs[0]->data, span, factor, shift,
+                          call->threads, (float *)(void *)call->outputs[0]->data);
+    return VQC_OK;
+}
+
 static vqc_status run_batch(vqc_exec_call *call)
 {
     const vqc_buffer *in = call->inputs[0];
@@ -140,6 +167,9 @@ static vqc_status run_batch(vqc_exec_call *call)
     double *mean = NULL;
     double *variance = NULL;
 
+    if (in->dtype == VQC_DTYPE_FLOAT && !is_training(call)) {
+        return run_batch_f32(call, span, epsilon);
+    }
     for (size_t i = 0; i < 5; i++) {
         values[i] = vqc_exec_doubles(call, call->inputs[i]);
         if (values[i] == NULL) {
@@ -213,12 +243,22 @@ static vqc_status run_group(vqc_exec_call *call)
     size_t groups = by_group ? (size_t)vqc_node_attr_int(call->node, "num_groups", 0) : span.length;
     size_t per_group = groups == 0 ? 0 : span.length / groups;
     double epsilon = (double)vqc_node_attr_float(call->node, "epsilon", 1e-5f);
-    double *x = vqc_exec_doubles(call, in);
+    double *x;
     double *scale = vqc_exec_doubles(call, call->inputs[1]);
     double *bias = vqc_exec_doubles(call, call->inputs[2]);
     bool per_channel = call->inputs[1]->elements == span.length;
 
-    if (x == NULL || scale == NULL || bias == NULL) {
+    if (scale == NULL || bias == NULL) {
+        return VQC_ERR_INTERNAL;
+    }
+    if (in->dtype == VQC_DTYPE_FLOAT && in->elements > 0) {
+        vqc_norm_groups_f32((const float *)(const void *)in->data, span, groups, !per_channel,
+                            epsilon, scale, bias, call->threads,
+                            (float *)(void *)call->outputs[0]->data);
+        return VQC_OK;
+    }
+    x = vqc_exec_doubles(call, in);
+    if (x == NULL) {
         return VQC_ERR_INTERNAL;
     }
     for (size_t o = 0; o < span.outer * groups; o++) {
@@ -270,6 +310,44 @@ static vqc_status shape_layer(vqc_exec_call *call)
     return VQC_OK;
 }
 
+/* Whether a float32 buffer has exactly the dims of in from `axis` on, with ones before. */
+static bool covers(const vqc_buffer *buffer, const vqc_buffer *in, size_t axis)
+{
+    if (buffer->dtype != VQC_DTYPE_FLOAT || buffer->rank > in->rank ||
+        buffer->rank < in->rank - axis) {
+        return false;
+    }
+    for (size_t i = 0; i < buffer->rank; i++) {
+        size_t d = in->rank - buffer->rank + i;
+        if (buffer->dims[i] != (d < axis ? 1 : in->dims[d])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static vqc_status run_layer_f32(vqc_exec_call *call, vqc_axis_span span, bool centered,
+                                double epsilon)
+{
+    const vqc_buffer *bias = vqc_exec_input(call, 2);
+    double *stash[2] = {vqc_exec_double_scratch(call, span.outer),
+                        vqc_exec_double_scratch(call, span.outer)};
+
+    if (stash[0] == NULL || stash[1] == NULL) {
+        return VQC_ERR_INTERNAL;
+    }
+    vqc_norm_rows_f32((const float *)(const void *)call->inputs[0]->data, span.outer, span.length,
+                      centered, epsilon, (const float *)(const void *)call->inputs[1]->data,
+                      bias == NULL ? NULL : (const float *)(const void *)bias->data, call->threads,
+                      stash[0], stash[1], (float *)(void *)call->outputs[0]->data);
+    for (size_t i = 1; i < call->output_count; i++) {
+        if (call->outputs[i] != NULL) {
+            vqc_exec_put_doubles(call->outputs[i], stash[i - 1]);
+        }
+    }
+    return VQC_OK;
+}
+
 /* The spec computes in stash_type (float32 by default); double is at least as wide. */
 static vqc_status run_layer(vqc_exec_call *call)
 {
@@ -277,18 +355,29 @@ static vqc_status run_layer(vqc_exec_call *call)
     const vqc_buffer *bias_in = vqc_exec_input(call, 2);
     bool centered = strcmp(call->op, "LayerNormalization") == 0;
     double epsilon = (double)vqc_node_attr_float(call->node, "epsilon", 1e-5f);
-    double *x = vqc_exec_doubles(call, in);
-    double *scale = vqc_exec_doubles_like(call, call->inputs[1], in, "scale");
-    double *bias = bias_in == NULL ? NULL : vqc_exec_doubles_like(call, bias_in, in, "bias");
+    double *x;
+    double *scale;
+    double *bias = NULL;
     double *stash[2]; /* mean, 1 / standard deviation */
     vqc_axis_span span;
     size_t axis;
 
-    if (vqc_exec_axis(call, vqc_node_attr_int(call->node, "axis", -1), in->rank, &axis) != VQC_OK ||
-        x == NULL || scale == NULL || (bias_in != NULL && bias == NULL)) {
+    if (vqc_exec_axis(call, vqc_node_attr_int(call->node, "axis", -1), in->rank, &axis) != VQC_OK) {
         return VQC_ERR_MODEL;
     }
     span = vqc_axis_span_of(in, axis, in->rank);
+    if (in->dtype == VQC_DTYPE_FLOAT && in->elements > 0 && covers(call->inputs[1], in, axis) &&
+        (bias_in == NULL || covers(bias_in, in, axis))) {
+        return run_layer_f32(call, span, centered, epsilon);
+    }
+    x = vqc_exec_doubles(call, in);
+    scale = vqc_exec_doubles_like(call, call->inputs[1], in, "scale");
+    if (bias_in != NULL) {
+        bias = vqc_exec_doubles_like(call, bias_in, in, "bias");
+    }
+    if (x == NULL || scale == NULL || (bias_in != NULL && bias == NULL)) {
+        return VQC_ERR_MODEL;
+    }
     stash[0] = vqc_exec_double_scratch(call, span.outer);
     stash[1] = vqc_exec_double_scratch(call, span.outer);
     if (stash[0] == NULL || stash[1] == NULL) {
@@ -570,7 +659,7 @@ static vqc_status run_dropout(vqc_exec_call *call)
 }
 
 #define NORM(op, since, inputs, shape, run)                                                        \
-    VQC_EXEC_ROW(op, "", since, inputs, shape, run, .detail = NULL)
+    VQC_EXEC_ROW(op, "", since, inputs, shape, run, .in_place = true)
 
 static const vqc_exec_op OPS[] = {
     NORM("BatchNormalization", 7, 5, shape_batch, run_batch),
@@ -581,7 +670,7 @@ static const vqc_exec_op OPS[] = {
     NORM("LpNormalization", 1, 1, shape_lp, run_lp),
     NORM("LRN", 1, 1, shape_lrn, run_lrn),
     NORM("MeanVarianceNormalization", 9, 1, shape_mvn, run_mvn),
-    NORM("Dropout", 7, 1, shape_dropout, run_dropout),
+    VQC_EXEC_ROW("Dropout", "", 7, 1, shape_dropout, run_dropout, .detail = NULL),
 };
 
 const vqc_exec_family vqc_exec_ops_norm = {OPS, sizeof OPS / sizeof OPS[0]};

@@ -2,27 +2,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/exec/exec_pool.h"
 #include "core/exec/exec_values.h"
 #include "core/graph.h"
 #include "core/memory.h"
 
-typedef enum pool_kind { POOL_MAX, POOL_AVERAGE, POOL_LP } pool_kind;
-
-static const pool_kind KINDS[] = {POOL_MAX, POOL_AVERAGE, POOL_LP};
-
-/* A pooling window over [N, C, in...]. */
-typedef struct pool_window {
-    size_t rank; /* spatial axes */
-    size_t planes;
-    int64_t in[VQC_EXEC_MAX_RANK];
-    int64_t out[VQC_EXEC_MAX_RANK];
-    int64_t kernel[VQC_EXEC_MAX_RANK];
-    int64_t stride[VQC_EXEC_MAX_RANK];
-    int64_t dilation[VQC_EXEC_MAX_RANK];
-    int64_t begin[VQC_EXEC_MAX_RANK]; /* padding */
-    int64_t end[VQC_EXEC_MAX_RANK];
-    size_t in_size, out_size; /* elements of a plane */
-} pool_window;
+static const vqc_pool_kind KINDS[] = {VQC_POOL_MAX, VQC_POOL_AVERAGE, VQC_POOL_LP};
 
 enum { LARGEST_SIDE = 1 << 30 }; /* of kernels, strides, pads: products stay below 2^62 */
 
@@ -74,7 +59,7 @@ static vqc_status read_auto_pad(vqc_exec_call *call, auto_pad *mode)
 }
 
 /* Output size and padding of spatial axis d. */
-static vqc_status window_axis(vqc_exec_call *call, pool_window *w, size_t d, auto_pad mode,
+static vqc_status window_axis(vqc_exec_call *call, vqc_pool_window *w, size_t d, auto_pad mode,
                               bool ceil_mode)
 {
     int64_t reach = w->dilation[d] * (w->kernel[d] - 1) + 1;
@@ -105,7 +90,7 @@ static vqc_status window_axis(vqc_exec_call *call, pool_window *w, size_t d, aut
     return VQC_OK;
 }
 
-static vqc_status find_window(vqc_exec_call *call, pool_window *w)
+static vqc_status find_window(vqc_exec_call *call, vqc_pool_window *w)
 {
     const vqc_buffer *in = call->inputs[0];
     int64_t pads[2 * VQC_EXEC_MAX_RANK];
@@ -146,24 +131,24 @@ static vqc_status find_window(vqc_exec_call *call, pool_window *w)
 
 static vqc_status shape_pool(vqc_exec_call *call)
 {
-    pool_kind kind = *(const pool_kind *)call->detail;
+    vqc_pool_kind kind = *(const vqc_pool_kind *)call->detail;
     const vqc_buffer *in = call->inputs[0];
     bool bytes = in->dtype == VQC_DTYPE_INT8 || in->dtype == VQC_DTYPE_UINT8;
-    pool_window w;
+    vqc_pool_window w;
 
-    if (kind == POOL_MAX && bytes
+    if (kind == VQC_POOL_MAX && bytes
             ? find_window(call, &w) != VQC_OK
             : vqc_exec_expect_float(call, 0) != VQC_OK || find_window(call, &w) != VQC_OK) {
         return VQC_ERR_MODEL;
     }
-    if (kind == POOL_LP && vqc_node_attr_int(call->node, "p", 2) < 1) {
+    if (kind == VQC_POOL_LP && vqc_node_attr_int(call->node, "p", 2) < 1) {
         return vqc_exec_fail(call, "attribute \"p\": expected a positive number");
     }
     vqc_exec_type_like(&call->types[0], in);
     for (size_t d = 0; d < w.rank; d++) {
         call->types[0].dims[d + 2] = w.out[d];
     }
-    if (call->output_count > (kind == POOL_MAX ? 2 : 1)) {
+    if (call->output_count > (kind == VQC_POOL_MAX ? 2 : 1)) {
         return vqc_exec_fail(call, "got %zu outputs, more than defined", call->output_count);
     }
     if (call->output_count > 1) {
@@ -180,39 +165,25 @@ typedef struct pool_cell {
     int64_t chosen; /* index of the maximum within the plane, -1: none */
 } pool_cell;
 
-static void take_cell(pool_kind kind, double p, pool_cell *cell, double v, size_t index)
+static void take_cell(vqc_pool_kind kind, double p, pool_cell *cell, double v, size_t index)
 {
     cell->count++;
-    if (kind == POOL_MAX) {
+    if (kind == VQC_POOL_MAX) {
         if (cell->chosen < 0 || v > cell->value || (isnan(v) && !isnan(cell->value))) {
             cell->value = v;
             cell->chosen = (int64_t)index;
         }
-    } else if (kind == POOL_AVERAGE) {
+    } else if (kind == VQC_POOL_AVERAGE) {
         cell->value += v;
     } else {
         cell->value += p == 1 ? fabs(v) : p == 2 ? v * v : pow(fabs(v), p);
     }
 }
 
-/* The kernel positions [first, last) of axis d whose cells lie inside the data; returns how many
- * lie in data or padding. */
-static int64_t clip_axis(const pool_window *w, size_t d, int64_t at, int64_t *first, int64_t *last)
-{
-    int64_t start = at * w->stride[d] - w->begin[d];
-    int64_t step = w->dilation[d];
-    int64_t area = w->in[d] + w->end[d] > start ? (w->in[d] + w->end[d] - start - 1) / step + 1 : 0;
-
-    *first = start < 0 ? (-start + step - 1) / step : 0;
-    *last = w->in[d] > start ? (w->in[d] - start - 1) / step + 1 : 0;
-    *last = *last < w->kernel[d] ? *last : w->kernel[d];
-    return area < w->kernel[d] ? area : w->kernel[d];
-}
-
 /* Visits the cells of the window at output position `at` that lie inside the data; counts in *area
  * those in data or padding. */
-static pool_cell visit_window(const pool_window *w, pool_kind kind, double p, const double *plane,
-                              const int64_t *at, size_t *area)
+static pool_cell visit_window(const vqc_pool_window *w, vqc_pool_kind kind, double p,
+                              const double *plane, const int64_t *at, size_t *area)
 {
     pool_cell cell = {0, 0, -1};
     int64_t first[VQC_EXEC_MAX_RANK];
@@ -222,7 +193,7 @@ static pool_cell visit_window(const pool_window *w, pool_kind kind, double p, co
 
     *area = 1;
     for (size_t d = 0; d < w->rank; d++) {
-        *area *= (size_t)clip_axis(w, d, at[d], &first[d], &last[d]);
+        *area *= (size_t)vqc_pool_clip(w, d, at[d], &first[d], &last[d]);
         k[d] = first[d];
         any = any && first[d] < last[d];
     }
@@ -244,7 +215,7 @@ static pool_cell visit_window(const pool_window *w, pool_kind kind, double p, co
 }
 
 /* Row-major index within a plane as a column-major one (storage_order = 1). */
-static int64_t column_major(const pool_window *w, int64_t index)
+static int64_t column_major(const vqc_pool_window *w, int64_t index)
 {
     int64_t position[VQC_EXEC_MAX_RANK];
     int64_t result = 0;
@@ -259,16 +230,16 @@ static int64_t column_major(const pool_window *w, int64_t index)
     return result;
 }
 
-static double pool_result(const vqc_exec_call *call, pool_kind kind, double p,
+static double pool_result(const vqc_exec_call *call, vqc_pool_kind kind, double p,
                           const pool_cell *cell, size_t area)
 {
     bool all = vqc_node_attr_int(call->node, "count_include_pad", 0) != 0;
     size_t divisor = all ? area : cell->count;
 
-    if (kind == POOL_MAX) {
+    if (kind == VQC_POOL_MAX) {
         return cell->chosen < 0 ? -INFINITY : cell->value;
     }
-    if (kind == POOL_AVERAGE) {
+    if (kind == VQC_POOL_AVERAGE) {
         return divisor == 0 ? 0 : cell->value / (double)divisor;
     }
     return p == 1 ? cell->value : p == 2 ? sqrt(cell->value) : pow(cell->value, 1 / p);
@@ -276,15 +247,27 @@ static double pool_result(const vqc_exec_call *call, pool_kind kind, double p,
 
 static vqc_status run_pool(vqc_exec_call *call)
 {
-    pool_kind kind = *(const pool_kind *)call->detail;
+    vqc_pool_kind kind = *(const vqc_pool_kind *)call->detail;
     double p = (double)vqc_node_attr_int(call->node, "p", 2);
     bool by_column = vqc_node_attr_int(call->node, "storage_order", 0) != 0;
     vqc_buffer *indices = call->output_count > 1 ? call->outputs[1] : NULL;
-    double *x = vqc_exec_doubles(call, call->inputs[0]);
-    double *y = vqc_exec_double_scratch(call, call->outputs[0]->elements);
-    pool_window w;
+    double *x;
+    double *y;
+    vqc_pool_window w;
 
-    if (x == NULL || y == NULL || find_window(call, &w) != VQC_OK) {
+    if (find_window(call, &w) != VQC_OK) {
+        return VQC_ERR_MODEL;
+    }
+    if (call->inputs[0]->dtype == VQC_DTYPE_FLOAT && indices == NULL && kind != VQC_POOL_LP &&
+        vqc_pool_fits_f32(&w)) {
+        return vqc_pool_run_f32(call, &w, kind == VQC_POOL_MAX,
+                                vqc_node_attr_int(call->node, "count_include_pad", 0) != 0,
+                                (const float *)(const void *)call->inputs[0]->data,
+                                (float *)(void *)call->outputs[0]->data);
+    }
+    x = vqc_exec_doubles(call, call->inputs[0]);
+    y = vqc_exec_double_scratch(call, call->outputs[0]->elements);
+    if (x == NULL || y == NULL) {
         return VQC_ERR_INTERNAL;
     }
     for (size_t plane = 0; plane < w.planes; plane++) {
@@ -336,12 +319,20 @@ static vqc_status shape_global(vqc_exec_call *call)
 
 static vqc_status run_global(vqc_exec_call *call)
 {
-    pool_kind kind = *(const pool_kind *)call->detail;
+    vqc_pool_kind kind = *(const vqc_pool_kind *)call->detail;
     double p = (double)vqc_node_attr_int(call->node, "p", 2);
     vqc_axis_span span = vqc_axis_span_of(call->inputs[0], 2, call->inputs[0]->rank);
-    double *x = vqc_exec_doubles(call, call->inputs[0]);
-    double *y = vqc_exec_double_scratch(call, span.outer);
+    double *x;
+    double *y;
 
+    if (call->inputs[0]->dtype == VQC_DTYPE_FLOAT && kind != VQC_POOL_LP && span.length > 0) {
+        vqc_pool_rows_f32((const float *)(const void *)call->inputs[0]->data, span.outer,
+                          span.length, kind == VQC_POOL_MAX, call->threads,
+                          (float *)(void *)call->outputs[0]->data);
+        return VQC_OK;
+    }
+    x = vqc_exec_doubles(call, call->inputs[0]);
+    y = vqc_exec_double_scratch(call, span.outer);
     if (x == NULL || y == NULL) {
         return VQC_ERR_INTERNAL;
     }
@@ -351,7 +342,7 @@ static vqc_status run_global(vqc_exec_call *call)
         for (size_t i = 0; i < span.length; i++) {
             take_cell(kind, p, &cell, x[o * span.length + i], i);
         }
-        y[o] = kind == POOL_AVERAGE && span.length == 0
+        y[o] = kind == VQC_POOL_AVERAGE && span.length == 0
                    ? (double)NAN
                    : pool_result(call, kind, p, &cell, cell.count);
     }
@@ -557,12 +548,12 @@ static vqc_status run_roi(vqc_exec_call *call)
     VQC_EXEC_ROW(op, "", since, 1, shape_global, run_global, .detail = &KINDS[kind])
 
 static const vqc_exec_op OPS[] = {
-    POOL("MaxPool", 1, POOL_MAX),
-    POOL("AveragePool", 1, POOL_AVERAGE),
-    POOL("LpPool", 2, POOL_LP),
-    GLOBAL("GlobalMaxPool", 1, POOL_MAX),
-    GLOBAL("GlobalAveragePool", 1, POOL_AVERAGE),
-    GLOBAL("GlobalLpPool", 2, POOL_LP),
+    POOL("MaxPool", 1, VQC_POOL_MAX),
+    POOL("AveragePool", 1, VQC_POOL_AVERAGE),
+    POOL("LpPool", 2, VQC_POOL_LP),
+    GLOBAL("GlobalMaxPool", 1, VQC_POOL_MAX),
+    GLOBAL("GlobalAveragePool", 1, VQC_POOL_AVERAGE),
+    GLOBAL("GlobalLpPool", 2, VQC_POOL_LP),
     VQC_EXEC_ROW("MaxUnpool", "", 9, 2, shape_unpool, run_unpool, .detail = NULL),
     VQC_EXEC_ROW("MaxRoiPool", "", 1, 2, shape_roi, run_roi, .detail = NULL),
 };

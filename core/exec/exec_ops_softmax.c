@@ -1,8 +1,11 @@
 /* Softmax, LogSoftmax, Hardmax. */
 #include <math.h>
+#include <string.h>
 
 #include "core/exec/exec_values.h"
 #include "core/graph.h"
+#include "core/memory.h"
+#include "kernels/kernels.h"
 
 typedef enum soft_kind { SOFTMAX, LOG_SOFTMAX, HARDMAX } soft_kind;
 
@@ -74,13 +77,95 @@ static void soft_line(soft_kind kind, double *x, size_t n, size_t step)
     }
 }
 
+enum {
+    THREADS_PAY_FROM = 1 << 16, /* elements */
+    LINES = 16                  /* lines across memory that are gathered together */
+};
+
+/* Lines [first, first + count) of one outer index across memory, through `lines` [count][length].
+ */
+static void soft_across(soft_kind kind, const char *x, char *y, vqc_axis_span span, size_t first,
+                        size_t count, float *lines)
+{
+    const vqc_kernels *k = vqc_kernels_get();
+
+    for (size_t i = 0; i < span.length; i++) {
+        for (size_t c = 0; c < count; c++) {
+            memcpy(&lines[c * span.length + i], x + (i * span.inner + first + c) * sizeof *lines,
+                   sizeof *lines);
+        }
+    }
+    for (size_t c = 0; c < count; c++) {
+        float *line = lines + c * span.length;
+        (kind == SOFTMAX ? k->f32_softmax : k->f32_log_softmax)(line, span.length, line);
+    }
+    for (size_t i = 0; i < span.length; i++) {
+        for (size_t c = 0; c < count; c++) {
+            memcpy(y + (i * span.inner + first + c) * sizeof *lines, &lines[c * span.length + i],
+                   sizeof *lines);
+        }
+    }
+}
+
+/* float32 by kernels; one item is a row, or a few lines across memory. */
+static vqc_status soft_f32(vqc_exec_call *call, soft_kind kind, vqc_axis_span span)
+{
+    const char *x = (const char *)call->inputs[0]->data;
+    char *y = (char *)call->outputs[0]->data;
+    size_t per_outer = span.inner == 1 ? 1 : (span.inner + LINES - 1) / LINES;
+    size_t items = span.outer * per_outer;
+    size_t plane = span.length * span.inner * sizeof(float);
+    int threads =
+        call->threads > 1 && call->outputs[0]->elements >= THREADS_PAY_FROM ? call->threads : 1;
+    float *memory = NULL;
+    size_t size_bytes;
+
+    if (span.inner > 1) {
+        if (!vqc_size_mul(span.length, sizeof *memory * LINES * (size_t)threads, &size_bytes)) {
+            return vqc_fail_memory(call->error, size_bytes);
+        }
+        memory = vqc_exec_scratch(call, size_bytes);
+        if (memory == NULL) {
+            return VQC_ERR_INTERNAL;
+        }
+    }
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int part = 0; part < threads; part++) {
+        size_t last = items * ((size_t)part + 1) / (size_t)threads;
+
+        for (size_t item = items * (size_t)part / (size_t)threads; item < last; item++) {
+            size_t offset = item / per_outer * plane;
+            size_t first = item % per_outer * LINES;
+
+            if (span.inner > 1) {
+                soft_across(kind, x + offset, y + offset, span, first,
+                            span.inner - first < LINES ? span.inner - first : LINES,
+                            memory + (size_t)part * LINES * span.length);
+            } else {
+                const vqc_kernels *k = vqc_kernels_get();
+                (kind == SOFTMAX ? k->f32_softmax
+                                 : k->f32_log_softmax)((const float *)(const void *)(x + offset),
+                                                       span.length, (float *)(void *)(y + offset));
+            }
+        }
+    }
+    return VQC_OK;
+}
+
 static vqc_status run_soft(vqc_exec_call *call)
 {
     const soft_kind *kind = call->detail;
-    double *x = vqc_exec_doubles(call, call->inputs[0]);
+    double *x;
     vqc_axis_span span;
 
-    if (x == NULL || find_span(call, &span) != VQC_OK) {
+    if (find_span(call, &span) != VQC_OK) {
+        return VQC_ERR_MODEL;
+    }
+    if (call->inputs[0]->dtype == VQC_DTYPE_FLOAT && *kind != HARDMAX) {
+        return call->outputs[0]->elements == 0 ? VQC_OK : soft_f32(call, *kind, span);
+    }
+    x = vqc_exec_doubles(call, call->inputs[0]);
+    if (x == NULL) {
         return VQC_ERR_INTERNAL;
     }
     for (size_t o = 0; o < span.outer; o++) {
