@@ -4,6 +4,7 @@
 
 #include "core/exec/exec_values.h"
 #include "core/graph.h"
+#include "kernels/kernels.h"
 
 typedef enum reduce_kind {
     REDUCE_SUM,
@@ -152,38 +153,41 @@ static void add_exponential(wide_sum *acc, double x)
     }
 }
 
+/* The loop is inside each case, so that the kind is looked at once. */
+#define ADD_ALL(expression)                                                                        \
+    for (size_t i = 0; i < n; i++) {                                                               \
+        double v = x[i];                                                                           \
+        value = (expression);                                                                      \
+    }                                                                                              \
+    break
+
 static void wide_add(reduce_kind kind, wide_sum *acc, const double *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        double v = x[i];
+    double value = acc->value;
 
-        switch (kind) {
-        case REDUCE_SUM:
-        case REDUCE_MEAN:
-        case REDUCE_LOG_SUM:
-            acc->value += v;
-            break;
-        case REDUCE_MAX: /* NaN stays */
-            acc->value = acc->value > v || isnan(acc->value) ? acc->value : v;
-            break;
-        case REDUCE_MIN:
-            acc->value = acc->value < v || isnan(acc->value) ? acc->value : v;
-            break;
-        case REDUCE_PROD:
-            acc->value *= v;
-            break;
-        case REDUCE_L1:
-            acc->value += fabs(v);
-            break;
-        case REDUCE_L2:
-        case REDUCE_SUM_SQUARE:
-            acc->value += v * v;
-            break;
-        case REDUCE_LOG_SUM_EXP:
-            add_exponential(acc, v);
-            break;
+    switch (kind) {
+    case REDUCE_SUM:
+    case REDUCE_MEAN:
+    case REDUCE_LOG_SUM:
+        ADD_ALL(value + v);
+    case REDUCE_MAX: /* NaN stays */
+        ADD_ALL(value > v || isnan(value) ? value : v);
+    case REDUCE_MIN:
+        ADD_ALL(value < v || isnan(value) ? value : v);
+    case REDUCE_PROD:
+        ADD_ALL(value * v);
+    case REDUCE_L1:
+        ADD_ALL(value + fabs(v));
+    case REDUCE_L2:
+    case REDUCE_SUM_SQUARE:
+        ADD_ALL(value + v * v);
+    case REDUCE_LOG_SUM_EXP:
+        for (size_t i = 0; i < n; i++) {
+            add_exponential(acc, x[i]);
         }
+        return;
     }
+    acc->value = value;
 }
 
 static double wide_result(reduce_kind kind, const wide_sum *acc, size_t count)
@@ -296,6 +300,86 @@ static void reduce_one(const reduction *r, vqc_reader *reader, int32_t dtype, vq
                       out->data + index * out->width);
 }
 
+/* ---- float32: rows by kernels ---- */
+
+enum { THREADS_PAY_FROM = 1 << 18 /* elements */ };
+
+/* Whether the reduced axes are the last ones (axes of one do not count), so that results come from
+ * rows. */
+static bool reduces_rows(const vqc_buffer *in, const bool *reduced)
+{
+    bool seen = false;
+
+    for (size_t i = 0; i < in->rank; i++) {
+        if (in->dims[i] == 1) {
+            continue;
+        }
+        if (seen && !reduced[i]) {
+            return false;
+        }
+        seen = seen || reduced[i];
+    }
+    return true;
+}
+
+/*
+ * One row of n values, n >= 1. The kernels' float squares lose values below 1e-19 and above 1e19,
+ * and their extrema skip NaN: such rows, and kinds without a kernel, are done in double; false
+ * then.
+ */
+static bool reduce_row_f32(reduce_kind kind, const float *x, size_t n, float *y)
+{
+    const vqc_kernels *k = vqc_kernels_get();
+    wide_sum acc = {0, 0};
+    double sum = 0;
+    double squares = 0;
+
+    if (kind == REDUCE_MAX || kind == REDUCE_MIN) {
+        vqc_f32_range range = {INFINITY, -INFINITY, 0};
+
+        k->f32_stats(x, n, &range);
+        *y = kind == REDUCE_MAX ? range.max : range.min;
+        return range.nonfinite == 0;
+    }
+    k->f32_sums(x, n, &sum, &squares);
+    if ((kind == REDUCE_L2 || kind == REDUCE_SUM_SQUARE) &&
+        !(squares >= (double)n * 1e-30 && squares < 1e36)) {
+        return false;
+    }
+    acc.value = kind == REDUCE_L2 || kind == REDUCE_SUM_SQUARE ? squares : sum;
+    *y = (float)wide_result(kind, &acc, n);
+    return true;
+}
+
+static void reduce_rows_f32(const reduction *r, const vqc_buffer *in, vqc_buffer *out, int threads)
+{
+    threads = threads > 1 && in->elements >= THREADS_PAY_FROM ? threads : 1;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (size_t i = 0; i < out->elements; i++) {
+        const unsigned char *row = in->data + i * r->count * sizeof(float);
+        float y = 0;
+
+        if (!reduce_row_f32(r->kind, (const float *)(const void *)row, r->count, &y)) {
+            wide_sum acc = {wide_start(r->kind), -INFINITY};
+            vqc_chunk chunk;
+
+            for (size_t at = 0; at < r->count; at += VQC_EXEC_CHUNK) {
+                size_t n = r->count - at < VQC_EXEC_CHUNK ? r->count - at : VQC_EXEC_CHUNK;
+                vqc_element_load(VQC_DTYPE_FLOAT, row + at * sizeof y, n, &chunk);
+                vqc_element_convert(&chunk, VQC_CLASS_F32, VQC_CLASS_F64, n);
+                wide_add(r->kind, &acc, chunk.f64, n);
+            }
+            y = (float)wide_result(r->kind, &acc, r->count);
+        }
+        memcpy(out->data + i * sizeof y, &y, sizeof y);
+    }
+}
+
+static bool has_row_kernel(reduce_kind kind)
+{
+    return kind != REDUCE_PROD && kind != REDUCE_L1 && kind != REDUCE_LOG_SUM_EXP;
+}
+
 static vqc_status run_reduce(vqc_exec_call *call)
 {
     const vqc_buffer *in = call->inputs[0];
@@ -311,6 +395,11 @@ static vqc_status run_reduce(vqc_exec_call *call)
     r.count = reduced_count(in, reduced);
     r.wide = r.class < VQC_CLASS_I64 || r.kind == REDUCE_L2 || r.kind == REDUCE_LOG_SUM ||
              r.kind == REDUCE_LOG_SUM_EXP;
+    if (in->dtype == VQC_DTYPE_FLOAT && r.count > 0 && has_row_kernel(r.kind) &&
+        reduces_rows(in, reduced)) {
+        reduce_rows_f32(&r, in, out, call->threads);
+        return VQC_OK;
+    }
     if (r.count > 0 && out->elements > 0) {
         view = reduced_last(in, reduced);
         vqc_reader_start(&reader, &view);
