@@ -173,39 +173,53 @@ static bool parse_args(int argc, char **argv, eval_args *args, int *code)
 
 /* ---- text ---- */
 
-/* "61.2%  (306 of 500)" */
+/* "61.20% (306 of 500)" */
 static char *show_share(vqc_arena *arena, uint64_t hits, uint64_t all)
 {
-    return vqc_text_printf(arena, "%.2f%%  (%s of %s)", 100.0 * (double)hits / (double)all,
+    return vqc_text_printf(arena, "%.2f%% (%s of %s)", 100.0 * (double)hits / (double)all,
                            vqc_text_count(arena, hits), vqc_text_count(arena, all));
+}
+
+typedef enum figure { TOP1, TOP5, MSE, PERPLEXITY, NONFINITE, FIGURES } figure;
+
+/* One figure as text, NULL when it was not measured. */
+static char *show_figure(vqc_arena *arena, const vqc_evaluation *e, figure which)
+{
+    switch (which) {
+    case TOP1:
+        return e->labelled > 0 ? show_share(arena, e->top1_hits, e->labelled) : NULL;
+    case TOP5:
+        return e->labelled > 0 && !isnan(e->top5) ? show_share(arena, e->top5_hits, e->labelled)
+                                                  : NULL;
+    case MSE:
+        return e->target_values > 0 ? vqc_text_printf(arena, "%.6g (%s values)", e->mse,
+                                                      vqc_text_count(arena, e->target_values))
+                                    : NULL;
+    case PERPLEXITY:
+        return e->tokens > 0 ? vqc_text_printf(arena, "%.4g (%s tokens)", e->perplexity,
+                                               vqc_text_count(arena, e->tokens))
+                             : NULL;
+    default:
+        return e->nonfinite > 0 ? vqc_text_printf(arena, "%s values of the outputs",
+                                                  vqc_text_count(arena, e->nonfinite))
+                                : NULL;
+    }
 }
 
 /* The accuracy of one model, with that of its reference beside it (NULL: none). */
 static void print_accuracy(vqc_arena *arena, const vqc_evaluation *model,
                            const vqc_evaluation *reference)
 {
-    const vqc_evaluation *rows[2] = {model, reference};
-    static const char *const names[2] = {"", ", reference"};
-    for (int i = 0; i < 2 && rows[i] != NULL; i++) {
-        const vqc_evaluation *row = rows[i];
-        if (row->labelled > 0)
-            vqc_show_field(stdout, vqc_text_printf(arena, "top-1%s", names[i]),
-                           show_share(arena, row->top1_hits, row->labelled));
-        if (row->labelled > 0 && !isnan(row->top5))
-            vqc_show_field(stdout, vqc_text_printf(arena, "top-5%s", names[i]),
-                           show_share(arena, row->top5_hits, row->labelled));
-        if (row->target_values > 0)
-            vqc_show_field(stdout, vqc_text_printf(arena, "MSE%s", names[i]),
-                           vqc_text_printf(arena, "%.6g  (%s values)", row->mse,
-                                           vqc_text_count(arena, row->target_values)));
-        if (row->tokens > 0)
-            vqc_show_field(stdout, vqc_text_printf(arena, "perplexity%s", names[i]),
-                           vqc_text_printf(arena, "%.4g  (%s tokens)", row->perplexity,
-                                           vqc_text_count(arena, row->tokens)));
-        if (row->nonfinite > 0)
-            vqc_show_field(stdout, vqc_text_printf(arena, "NaN or inf%s", names[i]),
-                           vqc_text_printf(arena, "%s values of the outputs",
-                                           vqc_text_count(arena, row->nonfinite)));
+    static const char *const names[FIGURES] = {"top-1", "top-5", "MSE", "perplexity", "NaN or inf"};
+    for (int i = 0; i < FIGURES; i++) {
+        char *own = show_figure(arena, model, (figure)i);
+        char *other = reference != NULL ? show_figure(arena, reference, (figure)i) : NULL;
+        if (own == NULL && other == NULL)
+            continue;
+        vqc_show_field(stdout, names[i],
+                       vqc_text_printf(arena, "%s%s%s", own != NULL ? own : "none",
+                                       other != NULL ? ", reference " : "",
+                                       other != NULL ? other : ""));
     }
 }
 

@@ -34,8 +34,7 @@ vqc_status vqc_run_check_output(const char *path, const vqc_program *program, si
     if (outputs != 1 || samples != 1)
         return vqc_fail(
             error, VQC_ERR_USAGE,
-            "%s: a .pb file holds one tensor, but there are %zu outputs of %zu samples; "
-            "write a .npz file",
+            "%s: a .pb file holds one output of one sample, got %zu of %zu; write a .npz file",
             path, outputs, samples);
     return VQC_OK;
 }

@@ -14,7 +14,8 @@ void vqc_image_resized(const vqc_image_options *options, size_t *height, size_t 
 /*
  * Replaces the pixels by a picture of height x width.
  *
- * Bilinear with antialiasing, the rows' direction first, as Pillow does: with s = source / target
+ * Bilinear with antialiasing, the rows' direction first, as Pillow does (which may
+ * round in another order of directions): with s = source / target
  * along an axis and f = max(s, 1), target pixel i is the sum of source pixels j weighted by
  * max(0, 1 - |j + 0.5 - (i + 0.5) s| / f), normalized; weights are rounded to 22 fractional bits
  * and each direction rounds to 8 bits. Nearest: source pixel floor((i + 0.5) s).
