@@ -34,7 +34,7 @@ VQC_INLINE void g16_store(float *p, g16 x)
 
 VQC_INLINE g16 g16_load_n(const float *p, size_t n)
 {
-    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+    return _mm512_mask_loadu_ps(_mm512_setzero_ps(), (__mmask16)((1u << n) - 1u), p);
 }
 
 VQC_INLINE void g16_store_n(float *p, size_t n, g16 x)
