@@ -12,6 +12,7 @@
 #include "core/opset.h"
 #include "core/plan.h"
 #include "core/report.h"
+#include "core/static/qoperator.h"
 #include "core/static/static_run.h"
 #include "core/tensor.h"
 
@@ -534,6 +535,59 @@ static vqc_status encode_layers(run *r)
     return status;
 }
 
+/* ---- operators on codes ---- */
+
+/* "53 QLinearConv, 10 QLinearAdd" and, for what stays, "(why)". */
+static const char *list_kinds(char *text, size_t capacity, const vqc_qoperator_kind *kinds,
+                              size_t count)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < count && used < capacity; i++) {
+        bool why = kinds[i].reason[0] != '\0';
+        int n =
+            snprintf(text + used, capacity - used, "%s%zu %s%s%s%s", i > 0 ? ", " : "",
+                     kinds[i].count, kinds[i].op, why ? " (" : "", kinds[i].reason, why ? ")" : "");
+        used += n > 0 ? (size_t)n : 0;
+    }
+    return text;
+}
+
+/* The QDQ model becomes one of integer operators. In a dry run too: codes are not there yet, but
+ * nodes and sizes do not depend on them. */
+static vqc_status write_qoperators(run *r)
+{
+    vqc_qoperator_result result;
+    char text[1024];
+    vqc_status status;
+
+    if (r->recipe->fixed.format != VQC_STATIC_QOPERATOR || !asks_static(r->recipe)) {
+        return VQC_OK;
+    }
+    status = vqc_qoperator_convert(r->model, r->recipe->operators == VQC_OPERATORS_ONNXRUNTIME,
+                                   &result, r->error);
+    for (size_t i = 0; i < result.layer_count && status == VQC_OK; i++) {
+        for (size_t k = 0; k < r->report->layer_count; k++) {
+            vqc_layer_report *layer = &r->report->layers[k];
+            if (layer->scope[0] == '\0' && strcmp(layer->name, result.layers[i].weight) == 0) {
+                layer->pattern = result.layers[i].op;
+            }
+        }
+    }
+    if (status == VQC_OK) {
+        status =
+            vqc_report_note(r->report, r->error, "%zu nodes compute on codes: %s", result.converted,
+                            list_kinds(text, sizeof text, result.done, result.done_count));
+    }
+    if (status == VQC_OK && result.left > 0) {
+        status = vqc_report_note(
+            r->report, r->error, "%zu nodes stay between DequantizeLinear and QuantizeLinear: %s",
+            result.left, list_kinds(text, sizeof text, result.remaining, result.remaining_count));
+    }
+    return status;
+}
+
 /* ---- the whole ---- */
 
 static vqc_status note_rules(run *r)
@@ -592,6 +646,9 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     }
     if (status == VQC_OK) {
         status = encode_layers(&r);
+    }
+    if (status == VQC_OK) {
+        status = write_qoperators(&r);
     }
     if (status == VQC_OK) {
         status = note_rules(&r);
