@@ -7,13 +7,17 @@
 #include "core/static/static_fit.h"
 #include "core/static/static_rewrite.h"
 
-/* Trials of observers stop when they have cost about this many multiply-adds, and probes look at
- * fewer samples beyond it: half a second on two cores. */
+/* Trials of observers stop when they have cost about this many multiply-adds: half a second on two
+ * cores. */
 static const uint64_t WORK_BUDGET = UINT64_C(20000000000);
+/* The same for probing what hurts, only when the accuracy target is missed. */
+static const uint64_t PROBE_BUDGET = UINT64_C(60000000000);
 enum {
     MIN_TRIALS = 6,    /* whatever the model costs */
     MAX_TRIALS = 300,  /* however small it is */
     TRIAL_SAMPLES = 8, /* samples on which settings are compared */
+    MIN_PROBES = 12,
+    MAX_PROBES = 300,
     PROBE_SAMPLES = 4, /* samples on which single units are probed */
     NAMED = 16         /* units and weights that notes name one by one */
 };
@@ -219,11 +223,22 @@ static vqc_status choose_biases(vqc_static_search *s, vqc_error *error)
 
 /* ---- the accuracy target ---- */
 
-/* What quantizing one unit, or coding one weight, costs by itself. */
+/* What quantizing some neighbouring units, or coding some weights, costs by itself. Small models
+ * are probed one by one, large ones in groups. */
 typedef struct probe {
-    size_t index;
+    size_t first; /* in the list of candidates */
+    size_t count;
     double noise; /* 10^(-sqnr/10) */
 } probe;
+
+typedef struct probes {
+    size_t *candidates; /* [candidate_count] units or layers, in model order */
+    size_t candidate_count;
+    probe *items; /* [count] */
+    size_t count;
+    size_t samples; /* to probe with */
+    size_t given;   /* items given up so far, the noisiest first */
+} probes;
 
 static int by_noise(const void *a, const void *b)
 {
@@ -233,7 +248,7 @@ static int by_noise(const void *a, const void *b)
     if (x->noise != y->noise) {
         return x->noise > y->noise ? -1 : 1;
     }
-    return x->index < y->index ? -1 : 1;
+    return x->first < y->first ? -1 : 1;
 }
 
 static double noise_of(const vqc_score *score)
@@ -293,50 +308,82 @@ static void clear_saved(saved *s)
     free(s->wide);
 }
 
-/* Samples to probe `count` things with: fewer where a model is large. */
-static size_t probe_samples(const vqc_static_search *s, size_t count)
+static vqc_status probes_create(size_t capacity, probes *out, vqc_error *error)
 {
-    uint64_t fit = WORK_BUDGET / (s->sample_work * (uint64_t)count + 1);
-    return fit < 1 ? 1 : (fit < PROBE_SAMPLES ? (size_t)fit : PROBE_SAMPLES);
+    memset(out, 0, sizeof *out);
+    out->candidates = calloc(capacity + 1, sizeof *out->candidates);
+    out->items = calloc(capacity + 1, sizeof *out->items);
+    return out->candidates == NULL || out->items == NULL
+               ? vqc_fail_memory(error, capacity * sizeof *out->items)
+               : VQC_OK;
 }
 
-static void all_in_float(vqc_static_plan *p, size_t except)
+static void probes_clear(probes *p)
 {
-    for (size_t i = 0; i < p->unit_count; i++) {
-        p->units[i].in_float = p->units[i].in_float || (can_fall_back(&p->units[i]) && i != except);
+    free(p->candidates);
+    free(p->items);
+}
+
+/* Cuts the candidates into groups such that probing them all stays within the budget. */
+static void probes_cut(const vqc_static_search *s, probes *p)
+{
+    uint64_t work = s->sample_work + 1;
+    uint64_t runs = PROBE_BUDGET / work; /* of one sample */
+    size_t allowed;
+    size_t size;
+
+    p->samples = runs / (p->candidate_count + 1) >= PROBE_SAMPLES ? PROBE_SAMPLES : 2;
+    allowed = (size_t)(runs / p->samples);
+    allowed = allowed < MIN_PROBES ? MIN_PROBES : (allowed > MAX_PROBES ? MAX_PROBES : allowed);
+    size = (p->candidate_count + allowed - 1) / allowed;
+    for (size_t at = 0; at < p->candidate_count; at += size) {
+        size_t left = p->candidate_count - at;
+        p->items[p->count++] = (probe){at, left < size ? left : size, 0.0};
     }
 }
 
-/* Each unit alone in integers, all weights coded. */
-static vqc_status probe_units(vqc_static_search *s, const saved *before, probe *probes,
-                              size_t count, vqc_error *error)
+static void all_in_float(vqc_static_plan *p)
+{
+    for (size_t i = 0; i < p->unit_count; i++) {
+        p->units[i].in_float = p->units[i].in_float || can_fall_back(&p->units[i]);
+    }
+}
+
+/* Each group of units alone in integers, all weights coded. */
+static vqc_status probe_units(vqc_static_search *s, const saved *before, probes *p,
+                              vqc_error *error)
 {
     vqc_status status = VQC_OK;
 
-    for (size_t k = 0; k < count && status == VQC_OK; k++) {
+    for (size_t k = 0; k < p->count && status == VQC_OK; k++) {
         vqc_score score;
-        restore_units(s->plan, before);
-        all_in_float(s->plan, probes[k].index);
-        status = run_trial(s, probe_samples(s, count), &score, error);
-        probes[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
+        all_in_float(s->plan);
+        for (size_t i = 0; i < p->items[k].count; i++) {
+            s->plan->units[p->candidates[p->items[k].first + i]].in_float = false;
+        }
+        status = run_trial(s, p->samples, &score, error);
+        p->items[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
     }
     restore_units(s->plan, before);
     return status;
 }
 
-/* Each weight alone coded, everything else in float. */
-static vqc_status probe_weights(vqc_static_search *s, probe *probes, size_t count, vqc_error *error)
+/* Each group of weights alone coded, everything else in float. */
+static vqc_status probe_weights(vqc_static_search *s, probes *p, vqc_error *error)
 {
-    vqc_static_plan *p = s->plan;
+    vqc_plan *plan = s->plan->plan;
     vqc_status status = VQC_OK;
 
-    for (size_t k = 0; k < count && status == VQC_OK; k++) {
+    for (size_t k = 0; k < p->count && status == VQC_OK; k++) {
         vqc_score score;
-        for (size_t i = 0; i < p->plan->count; i++) {
-            p->plan->layers[i].wide_weight = i != probes[k].index;
+        for (size_t i = 0; i < plan->count; i++) {
+            plan->layers[i].wide_weight = true;
         }
-        status = run_trial(s, probe_samples(s, count), &score, error);
-        probes[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
+        for (size_t i = 0; i < p->items[k].count; i++) {
+            plan->layers[p->candidates[p->items[k].first + i]].wide_weight = false;
+        }
+        status = run_trial(s, p->samples, &score, error);
+        p->items[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
     }
     return status;
 }
@@ -361,137 +408,181 @@ static size_t next_step(size_t done)
     return done < 4 ? 1 : done / 4;
 }
 
-static vqc_status note_units(vqc_static_search *s, const probe *probes, size_t given, double before,
-                             vqc_error *error)
+/* The next candidates to give up, worst group first: [*count] from the returned index on. */
+static bool next_group(probes *p, size_t *first, size_t *count)
 {
-    const vqc_static_plan *p = s->plan;
-    const char *how = p->recipe->accuracy.wide_fallback ? "16-bit activations" : "float";
+    if (p->given == p->count) {
+        return false;
+    }
+    *first = p->items[p->given].first;
+    *count = p->items[p->given].count;
+    p->given++;
+    return true;
+}
+
+static double db_of(double noise)
+{
+    return noise > 0.0 ? -10.0 * log10(noise) : 99.9;
+}
+
+static size_t given_candidates(const probes *p)
+{
+    size_t count = 0;
+
+    for (size_t k = 0; k < p->given; k++) {
+        count += p->items[k].count;
+    }
+    return count;
+}
+
+static vqc_status note_units(vqc_static_search *s, const probes *p, double before, vqc_error *error)
+{
+    const char *how = s->plan->recipe->accuracy.wide_fallback ? "16-bit activations" : "float";
+    size_t named = 0;
     vqc_status status = vqc_report_note(s->report, error,
                                         "to meet the accuracy target %zu nodes got %s: output "
                                         "SQNR %.1f -> %.1f dB",
-                                        given, how, before, s->score.sqnr_db);
+                                        given_candidates(p), how, before, s->score.sqnr_db);
 
-    for (size_t k = 0; k < given && k < NAMED && status == VQC_OK; k++) {
-        const vqc_unit *unit = &p->units[probes[k].index];
-        status = vqc_report_note(s->report, error,
-                                 "%s: \"%s\" (%s), which alone in integers leaves %.1f dB", how,
-                                 unit->label, unit->node->op_type,
-                                 probes[k].noise > 0.0 ? -10.0 * log10(probes[k].noise) : 99.9);
+    for (size_t k = 0; k < p->given; k++) {
+        for (size_t i = 0; i < p->items[k].count && named < NAMED && status == VQC_OK; i++) {
+            const vqc_unit *unit = &s->plan->units[p->candidates[p->items[k].first + i]];
+            status = vqc_report_note(
+                s->report, error, "%s: \"%s\" (%s), which%s alone in integers leaves %.1f dB", how,
+                unit->label, unit->node->op_type,
+                p->items[k].count > 1 ? " with its neighbours" : "", db_of(p->items[k].noise));
+            named++;
+        }
     }
     return status;
 }
 
-static vqc_status note_weights(vqc_static_search *s, const probe *probes, size_t given,
-                               double before, double after, vqc_error *error)
+static vqc_status note_weights(vqc_static_search *s, const probes *p, double before, double after,
+                               vqc_error *error)
 {
+    size_t named = 0;
     vqc_status status =
         vqc_report_note(s->report, error,
                         "to meet the accuracy target %zu weights became float16: output SQNR with "
                         "float activations %.1f -> %.1f dB",
-                        given, before, after);
+                        given_candidates(p), before, after);
 
-    for (size_t k = 0; k < given && k < NAMED && status == VQC_OK; k++) {
-        const vqc_layer *layer = s->plan->plan->layers[probes[k].index].layer;
-        status = vqc_report_note(s->report, error,
-                                 "float16: \"%s\" (%s), whose codes alone leave %.1f dB",
-                                 layer->value->name, layer->op == NULL ? "" : layer->op,
-                                 probes[k].noise > 0.0 ? -10.0 * log10(probes[k].noise) : 99.9);
+    for (size_t k = 0; k < p->given; k++) {
+        for (size_t i = 0; i < p->items[k].count && named < NAMED && status == VQC_OK; i++) {
+            const vqc_layer *layer =
+                s->plan->plan->layers[p->candidates[p->items[k].first + i]].layer;
+            status = vqc_report_note(
+                s->report, error, "float16: \"%s\" (%s), whose codes%s alone leave %.1f dB",
+                layer->value->name, layer->op == NULL ? "" : layer->op,
+                p->items[k].count > 1 ? " with its neighbours'" : "", db_of(p->items[k].noise));
+            named++;
+        }
     }
     return status;
 }
 
-/*
- * When coded weights alone miss the target, no choice of activations helps: the worst weights
- * become float16 until float activations meet it with a margin.
- */
+/* The worst weights become float16 until float activations meet the target with a margin. */
+static vqc_status widen_worst(vqc_static_search *s, const saved *before, vqc_score *score,
+                              vqc_error *error)
+{
+    vqc_plan *plan = s->plan->plan;
+    double first = score->sqnr_db;
+    probes p;
+    vqc_status status = probes_create(plan->count, &p, error);
+
+    for (size_t i = 0; i < plan->count && status == VQC_OK; i++) {
+        if (has_swappable_weight(&plan->layers[i])) {
+            p.candidates[p.candidate_count++] = i;
+        }
+    }
+    if (status == VQC_OK) {
+        probes_cut(s, &p);
+        status = probe_weights(s, &p, error);
+        restore_weights(s->plan, before);
+        qsort(p.items, p.count, sizeof *p.items, by_noise);
+    }
+    while (status == VQC_OK && p.given < p.count && !meets_by(s, score, WEIGHT_MARGIN_DB)) {
+        size_t at;
+        size_t count;
+        for (size_t step = next_step(p.given); step > 0 && next_group(&p, &at, &count); step--) {
+            for (size_t i = 0; i < count; i++) {
+                plan->layers[p.candidates[at + i]].wide_weight = true;
+            }
+        }
+        status = run_trial(s, 0, score, error);
+    }
+    if (status == VQC_OK) {
+        status = note_weights(s, &p, first, score->sqnr_db, error);
+    }
+    probes_clear(&p);
+    return status;
+}
+
+/* When coded weights alone miss the target, no choice of activations helps. */
 static vqc_status widen_weights(vqc_static_search *s, vqc_error *error)
 {
     vqc_static_plan *p = s->plan;
-    probe *probes = calloc(p->plan->count + 1, sizeof *probes);
     saved before = {0};
     vqc_score score;
-    double first;
-    size_t count = 0;
-    size_t given = 0;
-    vqc_status status =
-        probes == NULL ? vqc_fail_memory(error, p->plan->count) : save(p, &before, error);
+    vqc_status status = save(p, &before, error);
 
     if (status == VQC_OK) {
-        all_in_float(p, VQC_NO_TENSOR);
+        all_in_float(p);
         status = run_trial(s, 0, &score, error);
     }
-    if (status != VQC_OK || meets_by(s, &score, WEIGHT_MARGIN_DB)) {
-        goto done;
-    }
-    first = score.sqnr_db;
-    for (size_t i = 0; i < p->plan->count; i++) {
-        if (has_swappable_weight(&p->plan->layers[i])) {
-            probes[count++].index = i;
+    if (status == VQC_OK && !meets_by(s, &score, WEIGHT_MARGIN_DB)) {
+        status = widen_worst(s, &before, &score, error);
+        for (size_t i = 0; i < p->unit_count; i++) { /* integer kernels need integer weights */
+            const vqc_unit *unit = &p->units[i];
+            before.in_float[i] =
+                before.in_float[i] || (unit->kind == VQC_UNIT_LINEAR && unit->weight->wide_weight);
         }
     }
-    status = probe_weights(s, probes, count, error);
-    restore_weights(p, &before);
-    qsort(probes, count, sizeof *probes, by_noise);
-    while (status == VQC_OK && given < count && !meets_by(s, &score, WEIGHT_MARGIN_DB)) {
-        size_t step = next_step(given);
-        for (size_t k = 0; k < step && given < count; k++) {
-            p->plan->layers[probes[given++].index].wide_weight = true;
-        }
-        status = run_trial(s, 0, &score, error);
-    }
-    for (size_t i = 0; i < p->unit_count && status == VQC_OK; i++) {
-        vqc_unit *unit = &p->units[i]; /* integer kernels need integer weights */
-        before.in_float[i] =
-            before.in_float[i] || (unit->kind == VQC_UNIT_LINEAR && unit->weight->wide_weight);
-    }
-    if (status == VQC_OK) {
-        status = note_weights(s, probes, given, first, score.sqnr_db, error);
-    }
-done:
     if (before.in_float != NULL) {
         restore_units(p, &before);
     }
     clear_saved(&before);
-    free(probes);
-    if (status == VQC_OK) {
-        status = run_trial(s, 0, &s->score, error);
-    }
-    return status;
+    return status == VQC_OK ? run_trial(s, 0, &s->score, error) : status;
 }
 
+/* The units that cost most leave the integers until the target is met. */
 static vqc_status narrow_units(vqc_static_search *s, vqc_error *error)
 {
-    vqc_static_plan *p = s->plan;
-    probe *probes = calloc(p->unit_count + 1, sizeof *probes);
-    saved before = {0};
+    vqc_static_plan *plan = s->plan;
     double first = s->score.sqnr_db;
-    size_t count = 0;
-    size_t given = 0;
-    vqc_status status =
-        probes == NULL ? vqc_fail_memory(error, p->unit_count) : save(p, &before, error);
+    saved before = {0};
+    probes p = {0};
+    vqc_status status = save(plan, &before, error);
 
     if (status == VQC_OK) {
-        vqc_static_plan_decide(p);
-        for (size_t i = 0; i < p->unit_count; i++) {
-            if (p->units[i].quantized && can_fall_back(&p->units[i])) {
-                probes[count++].index = i;
+        status = probes_create(plan->unit_count, &p, error);
+    }
+    if (status == VQC_OK) {
+        vqc_static_plan_decide(plan);
+        for (size_t i = 0; i < plan->unit_count; i++) {
+            if (plan->units[i].quantized && can_fall_back(&plan->units[i])) {
+                p.candidates[p.candidate_count++] = i;
             }
         }
-        status = probe_units(s, &before, probes, count, error);
-        qsort(probes, count, sizeof *probes, by_noise);
+        probes_cut(s, &p);
+        status = probe_units(s, &before, &p, error);
+        qsort(p.items, p.count, sizeof *p.items, by_noise);
     }
-    while (status == VQC_OK && !meets(s, &s->score) && given < count) {
-        size_t step = next_step(given);
-        for (size_t k = 0; k < step && given < count; k++) {
-            give_up_unit(p, probes[given++].index);
+    while (status == VQC_OK && !meets(s, &s->score) && p.given < p.count) {
+        size_t at;
+        size_t count;
+        for (size_t step = next_step(p.given); step > 0 && next_group(&p, &at, &count); step--) {
+            for (size_t i = 0; i < count; i++) {
+                give_up_unit(plan, p.candidates[at + i]);
+            }
         }
         status = run_trial(s, 0, &s->score, error);
     }
-    if (status == VQC_OK && given > 0) {
-        status = note_units(s, probes, given, first, error);
+    if (status == VQC_OK && p.given > 0) {
+        status = note_units(s, &p, first, error);
     }
     clear_saved(&before);
-    free(probes);
+    probes_clear(&p);
     return status;
 }
 
