@@ -10,9 +10,10 @@ inputs after the first made initializers, with int8 and with float16 from one el
     error N: why  vqc declared that it cannot, with exit code N
 
 What is wrong in any case: an exit code outside the documented ones, a file that is larger, that the onnx
-checker or ONNX Runtime no longer takes, or that lost nodes, metadata or functions of its source. A case
-whose outcome is not the table's fails: tests/conformance/outcomes.csv is then changed on purpose
-(`make golden`) and reviewed. Cases of a newer onnx that the table does not know only have to be right.
+checker or ONNX Runtime no longer takes, or that lost nodes, metadata or functions of its source. The column
+`run` is the executor's: see execute.py. A case whose outcome is not the table's fails:
+tests/conformance/outcomes.csv is then changed on purpose (`make golden`) and reviewed. Cases of a newer onnx
+that the table does not know only have to be right.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import onnx
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "oracle"))
 import common  # noqa: E402
+import execute  # noqa: E402
 
 TABLE = os.path.join(common.ROOT, "tests", "conformance", "outcomes.csv")
 COLUMNS = {
@@ -206,8 +208,13 @@ def main():
                 cells[case.name][column] = "wrong"
             wrong[case.name] += [f"{column}: {what}" for what in bad]
 
+    for name, cell in execute.run_cases(all_cases, os.path.join(options.work, "run")).items():
+        cells[name]["run"] = cell
+        if cell.startswith("fail"):
+            wrong[name].append(f"run: {cell}")
+
     if options.write_outcomes:
-        common.write_csv(TABLE, ["case", *COLUMNS], list(cells.values()),
+        common.write_csv(TABLE, ["case", *COLUMNS, "run"], list(cells.values()),
                          "What vqc makes of ONNX's backend node tests; see run.py; `make golden`.")
     table = {row["case"]: row for row in common.read_csv(TABLE)}
     if os.environ.get("VQC_DELIBERATE_FAILURE") and table:
@@ -217,13 +224,13 @@ def main():
         if name not in table:
             unknown += 1
             continue
-        for column in COLUMNS:
+        for column in (*COLUMNS, "run"):
             if not agree(row[column], table[name][column]):
                 wrong[name].append(f"{column}: got \"{row[column]}\", the table has \"{table[name][column]}\"")
     for name, what in wrong.items():
         for line in what:
             print(f"FAIL {name}: {line}")
-    for column in COLUMNS:
+    for column in (*COLUMNS, "run"):
         counts = {}
         for row in cells.values():
             kind = row[column].split(":")[0]

@@ -58,7 +58,8 @@ def run_all(tool, jobs, work, options=()):
     listing = os.path.join(work, "jobs.txt")
     with open(listing, "w") as stream:
         stream.writelines(f"{model} {folder}\n" for model, folder in jobs)
-    done = subprocess.run([tool, *options, listing], capture_output=True, text=True, check=False, errors="replace", timeout=1200)
+    done = subprocess.run([tool, *options, listing], capture_output=True, text=True, check=False, errors="replace",
+                          timeout=1200)
     if done.returncode != 0:
         raise RuntimeError(f"{tool}: exit code {done.returncode}: {done.stderr[-500:]}")
     for line in done.stdout.splitlines():
