@@ -63,6 +63,11 @@ VQC_INLINE __m512 emulated_mask_loadu_ps(__m512 other, __mmask16 mask, const voi
     return other;
 }
 
+VQC_INLINE __m512 emulated_maskz_loadu_ps(__mmask16 mask, const void *p)
+{
+    return emulated_mask_loadu_ps(_mm512_setzero_ps(), mask, p);
+}
+
 VQC_INLINE __m512i emulated_maskz_loadu_epi32(__mmask16 mask, const void *p)
 {
     emulated e = {.si = _mm512_setzero_si512()};
@@ -213,6 +218,7 @@ VQC_INLINE __m256 emulated_upper_ps(__m512 x)
 #define _mm512_loadu_ps(p) emulated_loadu_ps(p)
 #define _mm512_loadu_pd(p) emulated_loadu_pd(p)
 #define _mm512_mask_loadu_ps(x, m, p) emulated_mask_loadu_ps(x, m, p)
+#define _mm512_maskz_loadu_ps(m, p) emulated_maskz_loadu_ps(m, p)
 #define _mm512_maskz_loadu_epi32(m, p) emulated_maskz_loadu_epi32(m, p)
 #define _mm_maskz_loadu_epi8(m, p) emulated_maskz_loadu_epi8(m, p)
 #define _mm256_maskz_loadu_epi16(m, p) emulated_maskz_loadu_epi16(m, p)

@@ -1,4 +1,5 @@
-/* The steps of a recurrence in one real type: included once for each with REAL(name) and real. */
+/* The steps of a recurrence in one real type (X-macro: included once for each with REAL(name) and
+ * real). */
 
 static void REAL(clip)(const vqc_recurrence *self, real *x, size_t n)
 {

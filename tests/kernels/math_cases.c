@@ -248,7 +248,7 @@ void test_math_closed_forms(void)
 {
     const vqc_kernels *k = &vqc_kernels__c;
     const accuracy functions[] = {
-        {"f32_exp", k->f32_exp, exp, -104.0, 88.7, 1.0},
+        {"f32_exp", k->f32_exp, exp, -104.0, 88.7, 1.05},
         {"f32_log", k->f32_log, log, 1e-45, 3e38, 1.0},
         {"f32_log near 1", k->f32_log, log, 0.5, 2.0, 1.0},
         {"f32_sigmoid", k->f32_sigmoid, sigmoid, -80.0, 80.0, 3.0},

@@ -62,7 +62,7 @@ static vqc_model *three_values(void)
 
 static vqc_buffer *buffer_of(vqc_dtype dtype, const int64_t *dims, size_t rank, uint64_t seed)
 {
-    vqc_buffer *buffer = vqc_buffer_create(dtype, dims, rank);
+    vqc_buffer *buffer = vqc_buffer_create((int32_t)dtype, dims, rank);
     mb_random random = {seed};
     cr_assert_not_null(buffer);
     for (size_t i = 0; i < buffer->elements; i++) {
