@@ -39,6 +39,16 @@ void vqc_show_field(FILE *stream, const char *label, const char *text);
 void vqc_show_report(FILE *stream, const vqc_report *report, size_t gate_count,
                      const vqc_show_options *options);
 
+/* Lines of the head: how many layers compute with integers, and what running both models showed.
+ * Nothing where the report has nothing of it. */
+void vqc_show_verification_head(FILE *stream, vqc_arena *arena, const vqc_report *report,
+                                const vqc_term *term);
+
+/* Tables behind the layers: the outputs when there are several, the values inside the model in
+ * which most noise arises, and the quantized activations. */
+void vqc_show_verification(FILE *stream, vqc_arena *arena, const vqc_report *report,
+                           const vqc_show_options *options);
+
 /* What `vqc report` prints. */
 void vqc_show_inspection(FILE *stream, const vqc_inspection *inspection,
                          const vqc_show_options *options);

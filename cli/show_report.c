@@ -209,6 +209,7 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_report *report, 
     show_weights(stream, arena, report);
     if (report->metrics.count > 0)
         vqc_show_field(stream, "weight error", vqc_show_metrics(arena, &report->metrics));
+    vqc_show_verification_head(stream, arena, report, term);
     char *ir = report->ir_before == report->ir_after
                    ? vqc_text_printf(arena, "IR %" PRId64, report->ir_after)
                    : vqc_text_printf(arena, "IR %" PRId64 " -> %" PRId64, report->ir_before,
@@ -382,6 +383,7 @@ void vqc_show_report(FILE *stream, const vqc_report *report, size_t gate_count,
         show_reasons(stream, arena, report, true, "Kept as they were", options->all);
         show_reasons(stream, arena, report, false, "Remarks on coded weights", options->all);
     }
+    vqc_show_verification(stream, arena, report, options);
     if (report->note_count > 0)
         fputs("\n  Notes\n", stream);
     for (size_t i = 0; i < report->note_count; i++)

@@ -24,17 +24,51 @@ static double percent(double share)
     return 100.0 * share;
 }
 
-static const char *label_of(const verifier *v, const char *name, const char **op)
+/* Whether a node only rescales or clips what the node before it computes: quantizing makes one
+ * operator of both. */
+static bool is_appendage(const Onnx__NodeProto *node)
+{
+    return vqc_node_is(node, "Relu") || vqc_node_is(node, "Clip") || vqc_node_is(node, "Add") ||
+           vqc_node_is(node, "Mul") || vqc_node_is(node, "BatchNormalization");
+}
+
+/* The node that a value of the original comes from; where the written model has merged nodes, the
+ * first of them, which is the one that a recipe can exclude. NULL: an input. */
+static const Onnx__NodeProto *source_of(const verifier *v, const char *name)
 {
     const vqc_value *value = vqc_scope_define(v->graphs[0], v->graphs[0]->scopes[0], name);
+    const Onnx__NodeProto *node = value == NULL ? NULL : value->producer;
+
+    while (node != NULL && is_appendage(node) && node->n_input > 0) {
+        const vqc_value *before =
+            vqc_scope_define(v->graphs[0], v->graphs[0]->scopes[0], node->input[0]);
+        if (before == NULL || before->producer == NULL ||
+            vqc_scope_define(v->graphs[1], v->graphs[1]->scopes[0], node->input[0]) != NULL) {
+            break;
+        }
+        node = before->producer;
+    }
+    return node;
+}
+
+/* Name and operator in the report's arena: the models go before the report does. */
+static const char *label_of(const verifier *v, const char *name, const char **op)
+{
+    const Onnx__NodeProto *node = source_of(v, name);
     vqc_arena *arena = v->report->arena;
+    const char *label;
 
     *op = "";
-    if (value == NULL || value->producer == NULL) {
+    if (node == NULL) {
         return "";
     }
-    *op = vqc_node_op_name(value->producer, arena);
-    return vqc_node_label(value->producer, arena);
+    *op = vqc_node_op_name(node, arena);
+    label = vqc_node_label(node, arena);
+    if (*op == NULL || label == NULL) {
+        return NULL;
+    }
+    *op = vqc_arena_strdup(arena, *op);
+    return vqc_arena_strdup(arena, label);
 }
 
 /* "error" of outputs that are integers: the share of equal values takes the agreement's place. */
@@ -45,7 +79,7 @@ static void describe_output(verifier *v, const vqc_output_comparison *from, vqc_
     to->sqnr_db = from->is_integer ? (double)NAN : from->metrics.sqnr_db;
     to->cosine = from->is_integer ? (double)NAN : from->metrics.cosine;
     to->max_abs_error = from->is_integer ? (double)NAN : from->metrics.max_abs_error;
-    to->agreement = (double)NAN;
+    to->agreement = to->added_db = (double)NAN;
     if (from->is_integer && from->values > 0) {
         to->agreement = (double)from->equal / (double)from->values;
     } else if (from->rows > 0) {
@@ -93,7 +127,7 @@ static vqc_status describe_outputs(verifier *v, const vqc_comparison *comparison
 
 static double to_db(double noise)
 {
-    return noise > 0.0 ? -10.0 * log10(noise) : INFINITY;
+    return noise == 0.0 ? INFINITY : -10.0 * log10(noise); /* NaN stays NaN */
 }
 
 /* The node that adds most noise, and how to leave it out. */
@@ -144,6 +178,7 @@ static vqc_status describe_values(verifier *v)
         to->name = vqc_arena_strdup(arena, values[i].value->name);
         to->node = label_of(v, values[i].value->name, &to->op);
         to->sqnr_db = to_db(values[i].noise);
+        to->added_db = to_db(values[i].added);
         to->cosine = to->max_abs_error = to->agreement = (double)NAN;
         if (to->name == NULL || to->node == NULL || to->op == NULL) {
             return vqc_fail_memory(v->error, 0);

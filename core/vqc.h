@@ -149,11 +149,13 @@ typedef struct vqc_value_error {
     double cosine;        /* NAN for values inside the model */
     double max_abs_error; /* the same */
     double agreement;     /* outputs: share of samples with the same top-1; NAN otherwise */
+    double added_db;      /* values inside: the same ratio for the noise that the node adds to that
+                             of its noisiest input; INFINITY: none. NAN for outputs */
 } vqc_value_error;
 
 /* Both models run on the same samples. Percentages and shares are NAN where they do not apply. */
 typedef struct vqc_verification {
-    const char *data;  /* path of the samples; "" when nothing was run */
+    const char *data;  /* path of the samples; NULL when nothing was run */
     bool held_out;     /* calibration samples that calibration did not see */
     bool is_synthetic; /* random inputs: says little */
     size_t samples;

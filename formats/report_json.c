@@ -340,6 +340,91 @@ static void add_misses(json_object root, const vqc_report *report)
     }
 }
 
+static void add_activations(json_object root, const vqc_report *report)
+{
+    cJSON *array = add_array(root, "activations");
+
+    for (size_t i = 0; i < report->activation_count && !*root.failed; i++) {
+        const vqc_activation_report *activation = &report->activations[i];
+        json_object item = append(array, root.failed);
+        if (*root.failed) {
+            return;
+        }
+        add_text(item, "name", activation->name);
+        add_text(item, "node", activation->node);
+        add_text(item, "op", activation->op);
+        add_text(item, "type", activation->type);
+        add_text(item, "observer", activation->observer);
+        add_real(item, "min", activation->min);
+        add_real(item, "max", activation->max);
+        add_real(item, "seen_min", activation->seen_min);
+        add_real(item, "seen_max", activation->seen_max);
+        add_real(item, "scale", activation->scale);
+        add_integer(item, "zero_point", activation->zero_point);
+    }
+}
+
+static bool is_equal(double sqnr_db)
+{
+    return isinf(sqnr_db) && sqnr_db > 0.0;
+}
+
+static void add_value_errors(json_object to, const char *key, const vqc_value_error *values,
+                             size_t count, bool inside)
+{
+    cJSON *array = add_array(to, key);
+
+    for (size_t i = 0; i < count && !*to.failed; i++) {
+        const vqc_value_error *value = &values[i];
+        json_object item = append(array, to.failed);
+        if (*to.failed) {
+            return;
+        }
+        add_text(item, "name", value->name);
+        add_text(item, "node", value->node);
+        add_text(item, "op", value->op);
+        add_real(item, "sqnr_db", value->sqnr_db);
+        add_bool(item, "equal", is_equal(value->sqnr_db));
+        if (inside) {
+            add_real(item, "added_db", value->added_db);
+        } else {
+            add_real(item, "cosine", value->cosine);
+            add_real(item, "max_abs_error", value->max_abs_error);
+            add_real(item, "agreement", value->agreement);
+        }
+    }
+}
+
+/* null when the models were not run. */
+static void add_verification(json_object root, const vqc_verification *v)
+{
+    json_object item;
+
+    if (v->data == NULL) {
+        keep(root, cJSON_AddNullToObject(root.node, "verification"));
+        return;
+    }
+    item = add_object(root, "verification");
+    add_text(item, "data", v->data);
+    add_bool(item, "held_out", v->held_out);
+    add_bool(item, "is_synthetic", v->is_synthetic);
+    add_count(item, "samples", v->samples);
+    add_real(item, "min_sqnr_db", v->min_sqnr_db);
+    add_bool(item, "equal", is_equal(v->min_sqnr_db) && v->nonfinite == 0);
+    add_count(item, "nonfinite", v->nonfinite);
+    add_real(item, "top1_before", v->top1_before);
+    add_real(item, "top1_after", v->top1_after);
+    add_real(item, "top5_before", v->top5_before);
+    add_real(item, "top5_after", v->top5_after);
+    add_real(item, "mse_before", v->mse_before);
+    add_real(item, "mse_after", v->mse_after);
+    add_real(item, "perplexity_before", v->perplexity_before);
+    add_real(item, "perplexity_after", v->perplexity_after);
+    add_value_errors(item, "outputs", v->outputs, v->output_count, false);
+    add_count(item, "value_samples", v->value_samples);
+    add_value_errors(item, "values", v->values, v->value_count, true);
+}
+
 char *vqc_report_to_json(const vqc_report *report)
 {
     bool failed = false;
@@ -373,6 +458,11 @@ char *vqc_report_to_json(const vqc_report *report)
     add_count(root, "kept_count", report->kept_count);
     add_metrics(root, &report->metrics);
     add_layers(root, report->layers, report->layer_count);
+    add_count(root, "folded", report->folded);
+    add_count(root, "integer_layers", report->integer_layers);
+    add_count(root, "possible_layers", report->possible_layers);
+    add_activations(root, report);
+    add_verification(root, &report->verification);
     add_texts(root, "notes", report->notes, report->note_count);
     add_misses(root, report);
     add_run(root, report);
