@@ -5,6 +5,7 @@
 
 #include "core/data/samples_subset.h"
 #include "core/static/measure.h"
+#include "core/static/static_equalize.h"
 #include "core/static/static_fit.h"
 #include "core/static/static_rewrite.h"
 #include "core/static/static_search.h"
@@ -15,7 +16,8 @@ enum {
     MAX_REFERENCE = 256 << 20 /* bytes of kept inputs and outputs */
 };
 
-static vqc_status calibrate(vqc_static_job *job, const vqc_static_plan *plan, vqc_error *error)
+vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan *plan,
+                                vqc_stats **stats, vqc_error *error)
 {
     const vqc_value **values;
     size_t count;
@@ -31,7 +33,7 @@ static vqc_status calibrate(vqc_static_job *job, const vqc_static_plan *plan, vq
         status = vqc_samples_subset(job->samples, 0, HOLD_OUT, false, &subset, error);
     }
     if (status == VQC_OK) {
-        status = vqc_calibrate(job->graph, values, count, subset, &options, &job->stats, error);
+        status = vqc_calibrate(job->graph, values, count, subset, &options, stats, error);
     }
     vqc_samples_destroy(&subset);
     return status;
@@ -194,17 +196,21 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
     size_t quantized;
     size_t possible;
     size_t raised = 0;
+    vqc_stats *equalized = NULL;
     vqc_status status =
         vqc_static_plan_create(job->graph, job->plan, job->recipe, job->arena, &plan, error);
 
     if (status == VQC_OK && job->stats == NULL) {
-        status = calibrate(job, &plan, error);
+        status = vqc_static_calibrate(job, &plan, &job->stats, error);
     }
     if (status == VQC_OK) {
         vqc_static_plan_observe(&plan, job->stats);
         status = vqc_static_fit_weights(&plan, job->arena, error);
     }
     vqc_static_plan_count(&plan, &quantized, &possible);
+    if (status == VQC_OK && possible > 0) {
+        status = vqc_static_equalize(job, &plan, job->stats, &equalized, error);
+    }
     if (status == VQC_OK && (possible > 0 || !isnan(job->recipe->accuracy.output_sqnr_db) ||
                              !isnan(job->recipe->accuracy.max_accuracy_drop))) {
         status = search(job, &plan, error);
@@ -230,5 +236,6 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
         }
     }
     vqc_static_plan_clear(&plan);
+    vqc_stats_destroy(&equalized);
     return status;
 }

@@ -28,21 +28,29 @@ static const double WEIGHT_MARGIN_DB = 2.0; /* room for the noise of activations
 
 /* ---- trials ---- */
 
-static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out, vqc_error *error)
+vqc_status vqc_static_trial(vqc_static_plan *plan, const vqc_reference *reference, size_t samples,
+                            int threads, vqc_score *out, vqc_error *error)
 {
     vqc_model *model = NULL;
-    uint64_t fresh = s->plan->graph->fresh; /* names of a trial are free again afterwards */
+    uint64_t fresh = plan->graph->fresh; /* names of a trial are free again afterwards */
     vqc_status status;
 
-    vqc_static_plan_decide(s->plan);
-    vqc_static_swap_weights(s->plan);
-    status = vqc_static_simulation(s->plan, &model, error);
+    vqc_static_plan_decide(plan);
+    vqc_static_swap_weights(plan);
+    status = vqc_static_simulation(plan, &model, error);
     if (status == VQC_OK) {
-        status = vqc_reference_score(s->reference, model, samples, s->threads, out, error);
+        status = vqc_reference_score(reference, model, samples, threads, out, error);
     }
-    vqc_static_swap_weights(s->plan);
+    vqc_static_swap_weights(plan);
     vqc_model_destroy(&model);
-    s->plan->graph->fresh = fresh;
+    plan->graph->fresh = fresh;
+    return status;
+}
+
+static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out, vqc_error *error)
+{
+    vqc_status status = vqc_static_trial(s->plan, s->reference, samples, s->threads, out, error);
+
     s->trials++;
     if (s->progress != NULL) {
         s->progress(s->progress_context, "search", s->trials, 0);

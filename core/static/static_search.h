@@ -28,4 +28,8 @@ typedef struct vqc_static_search {
  */
 vqc_status vqc_static_search_run(vqc_static_search *search, vqc_error *error);
 
+/* Decides the plan as it is set, and scores what it would write on at most `samples` samples. */
+vqc_status vqc_static_trial(vqc_static_plan *plan, const vqc_reference *reference, size_t samples,
+                            int threads, vqc_score *out, vqc_error *error);
+
 #endif
