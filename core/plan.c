@@ -135,6 +135,17 @@ void vqc_plan_keep_small(vqc_plan *plan)
     }
 }
 
+/* No kernel multiplies 16-bit activations in 16 bits: nothing to overflow there. */
+static vqc_weight_codes weight_codes_of(const vqc_recipe *recipe)
+{
+    bool wide =
+        recipe->fixed.type == VQC_ACTIVATION_UINT16 || recipe->fixed.type == VQC_ACTIVATION_INT16;
+
+    return wide && recipe->fixed.weight_codes == VQC_WEIGHT_CODES_INT8_SAFE
+               ? VQC_WEIGHT_CODES_INT8
+               : recipe->fixed.weight_codes;
+}
+
 static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, int64_t max_opset,
                                 bool probe, int64_t *opset_wanted, vqc_error *error)
 {
@@ -142,7 +153,7 @@ static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, 
     vqc_target target = {
         .operators = recipe->operators,
         .objective = recipe->objective,
-        .weight_codes = recipe->fixed.weight_codes,
+        .weight_codes = weight_codes_of(recipe),
         .opset = layer->scope->opset,
         .max_opset = max_opset > layer->scope->opset ? max_opset : layer->scope->opset,
     };

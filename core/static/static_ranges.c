@@ -2,6 +2,20 @@
 
 #include <math.h>
 
+/*
+ * 16-bit ranges reach twice as far as what calibration saw: one of the 16 bits is cheap, clipping a
+ * new sample is not (cifar_resnet_4b on 500 new pictures: 32.7 -> 43.0 dB). 8-bit ranges do not:
+ * there the bit costs more than it saves (pfld 29.3 -> 28.2 dB with 1.2 times the range).
+ */
+static const float HEADROOM_16 = 2.0f;
+
+/* A folded Clip ends where its range ends. */
+static bool comes_from_clip(const vqc_static_plan *p, const vqc_tensor *tensor)
+{
+    return tensor->producer != VQC_NO_TENSOR &&
+           vqc_node_is(p->units[tensor->producer].node, "Clip");
+}
+
 static int bits_of(const vqc_static_plan *p, const vqc_tensor *tensor)
 {
     vqc_activation_type type = p->recipe->fixed.type;
@@ -19,12 +33,18 @@ vqc_range vqc_tensor_range(const vqc_static_plan *p, size_t index)
         .symmetric = p->recipe->fixed.symmetric,
     };
     vqc_range none = {0.0f, 0.0f};
+    vqc_range range;
 
     /* 16 bits have room for every outlier */
     if (options.bits == 16 && tensor->observer == VQC_OBSERVER_AUTO) {
         options.kind = VQC_OBSERVER_MINMAX;
     }
-    return tensor->stats == NULL ? none : vqc_observation_range(&tensor->stats->all, &options);
+    range = tensor->stats == NULL ? none : vqc_observation_range(&tensor->stats->all, &options);
+    if (options.bits == 16 && !comes_from_clip(p, tensor)) {
+        range.min *= HEADROOM_16;
+        range.max *= HEADROOM_16;
+    }
+    return range;
 }
 
 static void make_codes(const vqc_static_plan *p, vqc_tensor *t)
