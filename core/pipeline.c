@@ -595,7 +595,10 @@ static vqc_status note_rules(run *r)
     vqc_status status = VQC_OK;
 
     for (size_t i = 0; i < r->recipe->rule_count && status == VQC_OK; i++) {
-        if (!r->plan.rule_hits[i]) {
+        const vqc_match *match = &r->recipe->rules[i].match;
+        /* a rule for every name is meant for whatever there may be */
+        bool general = match->name_count == 1 && strcmp(match->names[0], "*") == 0;
+        if (!r->plan.rule_hits[i] && !general) {
             status = vqc_report_note(
                 r->report, r->error, "%s:%d:%d: this rule matches no weight of the model",
                 r->recipe->path, r->recipe->rules[i].line, r->recipe->rules[i].column);
