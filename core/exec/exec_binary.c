@@ -55,12 +55,15 @@ static size_t row_offset(const joined_pair *pair, size_t which, size_t row)
     return offset;
 }
 
-void vqc_binary_run(vqc_binary_f32 *kernel, const vqc_buffer *a, const vqc_buffer *b,
-                    vqc_buffer *out, int threads)
+/* One of the two. */
+typedef struct any_loop {
+    vqc_binary_f32 *f32;
+    vqc_binary_bytes *bytes;
+} any_loop;
+
+static void run_any(any_loop loop, const vqc_buffer *a, const vqc_buffer *b, vqc_buffer *out,
+                    int threads)
 {
-    const float *left = (const float *)(const void *)a->data;
-    const float *right = (const float *)(const void *)b->data;
-    float *y = (float *)(void *)out->data;
     vqc_view views[2];
     joined_pair pair;
     size_t length;
@@ -84,8 +87,26 @@ void vqc_binary_run(vqc_binary_f32 *kernel, const vqc_buffer *a, const vqc_buffe
         size_t n = length - at < BLOCK ? length - at : BLOCK;
         size_t step_a = pair.strides[0][pair.rank - 1];
         size_t step_b = pair.strides[1][pair.rank - 1];
+        const void *left = a->data + (row_offset(&pair, 0, row) + at * step_a) * a->width;
+        const void *right = b->data + (row_offset(&pair, 1, row) + at * step_b) * b->width;
+        void *y = out->data + (row * length + at) * out->width;
 
-        kernel(left + row_offset(&pair, 0, row) + at * step_a, step_a,
-               right + row_offset(&pair, 1, row) + at * step_b, step_b, n, y + row * length + at);
+        if (loop.f32 != NULL) {
+            loop.f32(left, step_a, right, step_b, n, y);
+        } else {
+            loop.bytes(left, step_a, right, step_b, n, y);
+        }
     }
+}
+
+void vqc_binary_run(vqc_binary_f32 *kernel, const vqc_buffer *a, const vqc_buffer *b,
+                    vqc_buffer *out, int threads)
+{
+    run_any((any_loop){.f32 = kernel}, a, b, out, threads);
+}
+
+void vqc_binary_run_bytes(vqc_binary_bytes *loop, const vqc_buffer *a, const vqc_buffer *b,
+                          vqc_buffer *out, int threads)
+{
+    run_any((any_loop){.bytes = loop}, a, b, out, threads);
 }

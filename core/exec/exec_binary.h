@@ -13,4 +13,13 @@ typedef void vqc_binary_f32(const float *a, size_t a_step, const float *b, size_
 void vqc_binary_run(vqc_binary_f32 *kernel, const vqc_buffer *a, const vqc_buffer *b,
                     vqc_buffer *out, int threads);
 
+/* The same for inputs of any one type and an output of any type; elements as the buffers have
+ * them. y does not overlap a and b. */
+typedef void vqc_binary_bytes(const void *a, size_t a_step, const void *b, size_t b_step, size_t n,
+                              void *y);
+
+/* vqc_binary_run for such a loop; out->data is its own. */
+void vqc_binary_run_bytes(vqc_binary_bytes *loop, const vqc_buffer *a, const vqc_buffer *b,
+                          vqc_buffer *out, int threads);
+
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/exec/exec_op.h"
+#include "core/exec/typed_loops.h"
 #include "core/graph.h"
 #include "core/tensor.h"
 
@@ -127,7 +128,13 @@ static vqc_status run_cast(vqc_exec_call *call)
     vqc_buffer *out = call->outputs[0];
     const Onnx__AttributeProto *round = vqc_node_attr(call->node, "round_mode");
     vqc_store_mode mode = {vqc_node_attr_int(call->node, "saturate", 1) == 0, VQC_SCALE_UP};
+    vqc_typed_cast_fn *direct = vqc_typed_cast(in->dtype, out->dtype);
     vqc_chunk chunk;
+
+    if (direct != NULL) {
+        direct(in->data, out->elements, out->data);
+        return VQC_OK;
+    }
 
     if (round != NULL && round->s.len == 4 && memcmp(round->s.data, "down", 4) == 0) {
         mode.e8m0 = VQC_SCALE_DOWN;

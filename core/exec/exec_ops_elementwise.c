@@ -5,6 +5,7 @@
 
 #include "core/exec/exec_binary.h"
 #include "core/exec/exec_op.h"
+#include "core/exec/typed_loops.h"
 #include "core/graph.h"
 #include "kernels/kernels.h"
 
@@ -301,6 +302,13 @@ static vqc_status run_fold(vqc_exec_call *call)
         }
         return VQC_OK;
     }
+    if (detail->kind == FOLD_COMPARE && call->input_count == 2) {
+        vqc_binary_bytes *loop = vqc_typed_compare(call->op, call->inputs[0]->dtype);
+        if (loop != NULL) {
+            vqc_binary_run_bytes(loop, call->inputs[0], call->inputs[1], out, call->threads);
+            return VQC_OK;
+        }
+    }
     readers = calloc(call->input_count, sizeof *readers);
     if (readers == NULL) {
         return vqc_fail_memory(call->error, call->input_count * sizeof *readers);
@@ -364,6 +372,25 @@ static void power_chunk(vqc_class class, vqc_chunk *base, const vqc_chunk *expon
     }
 }
 
+/* float32 to one of the usual powers; false when it is another. */
+static bool run_usual_power(const vqc_exec_call *call)
+{
+    const vqc_buffer *base = call->inputs[0];
+    const vqc_buffer *exponent = call->inputs[1];
+    vqc_buffer *out = call->outputs[0];
+    vqc_chunk chunk;
+
+    if (base->dtype != VQC_DTYPE_FLOAT || exponent->elements != 1 ||
+        base->elements != out->elements || vqc_class_of(exponent->dtype) == VQC_CLASS_U64) {
+        return false;
+    }
+    vqc_element_load(exponent->dtype, exponent->data, 1, &chunk);
+    vqc_element_convert(&chunk, vqc_class_of(exponent->dtype), VQC_CLASS_F64, 1);
+    return vqc_typed_power((const float *)(const void *)base->data, out->elements,
+                           (float)chunk.f64[0] == chunk.f64[0] ? (float)chunk.f64[0] : NAN,
+                           (float *)(void *)out->data);
+}
+
 /* Two integers exactly; two floats of at most 32 bits in float, everything else in double. */
 static vqc_status run_pow(vqc_exec_call *call)
 {
@@ -377,6 +404,9 @@ static vqc_status run_pow(vqc_exec_call *call)
     vqc_chunk chunks[2];
     vqc_chunk scratch;
 
+    if (run_usual_power(call)) {
+        return VQC_OK;
+    }
     for (size_t i = 0; i < 2; i++) {
         vqc_view view;
         (void)vqc_view_broadcast(call->inputs[i], out->dims, out->rank, &view);
@@ -428,9 +458,7 @@ static vqc_status run_where(vqc_exec_call *call)
         const unsigned char *yes = vqc_reader_next(&readers[1], n, chunks[1].raw);
         const unsigned char *no = vqc_reader_next(&readers[2], n, chunks[2].raw);
 
-        for (size_t i = 0; i < n; i++) {
-            memcpy(out->data + (at + i) * width, (condition[i] != 0 ? yes : no) + i * width, width);
-        }
+        vqc_typed_select(condition, yes, no, n, width, out->data + at * width);
     }
     return VQC_OK;
 }

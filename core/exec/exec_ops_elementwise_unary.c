@@ -17,6 +17,51 @@ VQC_UNARY_KERNEL(exp)
 VQC_UNARY_KERNEL(log)
 VQC_UNARY_KERNEL(erf)
 
+/* Loops that the compiler makes vectors of. */
+#define DIRECT(name, expression)                                                                   \
+    static void name##_direct(const float *x, size_t n, const double *p, float *y)                 \
+    {                                                                                              \
+        (void)p;                                                                                   \
+        _Pragma("omp simd") for (size_t i = 0; i < n; i++)                                         \
+        {                                                                                          \
+            float value;                                                                           \
+            memcpy(&value, (const unsigned char *)x + i * sizeof value, sizeof value);             \
+            y[i] = (expression);                                                                   \
+        }                                                                                          \
+    }
+
+/* floorf and the like without a call; what is 2^23 and more, or NaN, is an integer already. */
+static inline float cut_to_integer(float x)
+{
+    return (float)(int32_t)(fabsf(x) < 0x1p23f ? x : 0.0f);
+}
+
+static inline float floor_of(float x)
+{
+    const float t = cut_to_integer(x);
+    const float down = copysignf(t - (t > x ? 1.0f : 0.0f), x);
+    return fabsf(x) < 0x1p23f ? down : x;
+}
+
+static inline float ceil_of(float x)
+{
+    return -floor_of(-x);
+}
+
+/* Adding and subtracting 2^23 rounds halves to even. */
+static inline float round_of(float x)
+{
+    const float t = copysignf((fabsf(x) + 0x1p23f) - 0x1p23f, x);
+    return fabsf(x) < 0x1p23f ? t : x;
+}
+
+DIRECT(neg, -value)
+DIRECT(abs, fabsf(value))
+DIRECT(reciprocal, 1.0f / value)
+DIRECT(floor, floor_of(value))
+DIRECT(ceil, ceil_of(value))
+DIRECT(round, round_of(value))
+
 FLOATS(sqrt, sqrtf(x), sqrt(x), .f32 = sqrt_kernel)
 FLOATS(exp, expf(x), exp(x), .f32 = exp_kernel)
 FLOATS(log, logf(x), log(x), .f32 = log_kernel)
@@ -31,10 +76,10 @@ FLOATS(cosh, coshf(x), cosh(x), .f32 = NULL)
 FLOATS(asinh, asinhf(x), asinh(x), .f32 = NULL)
 FLOATS(acosh, acoshf(x), acosh(x), .f32 = NULL)
 FLOATS(atanh, atanhf(x), atanh(x), .f32 = NULL)
-FLOATS(reciprocal, 1.0f / x, 1.0 / x, .f32 = NULL)
-FLOATS(floor, floorf(x), floor(x), .f32 = NULL)
-FLOATS(ceil, ceilf(x), ceil(x), .f32 = NULL)
-FLOATS(round, nearbyintf(x), nearbyint(x), .f32 = NULL) /* halves to even, as ONNX wants */
+FLOATS(reciprocal, 1.0f / x, 1.0 / x, .f32 = reciprocal_direct)
+FLOATS(floor, floorf(x), floor(x), .f32 = floor_direct)
+FLOATS(ceil, ceilf(x), ceil(x), .f32 = ceil_direct)
+FLOATS(round, nearbyintf(x), nearbyint(x), .f32 = round_direct) /* halves to even, as ONNX wants */
 /* Erf is defined for integers too; the result is cut to an integer. */
 VQC_UNARY(erf, f32, float, erff(x))
 VQC_UNARY(erf, f64, double, erf(x))
@@ -56,8 +101,10 @@ VQC_UNARY(logical_not, u64, uint64_t, !x)
 
 static const vqc_unary DETAIL_erf = {.by_class = {erf_f32, erf_f64, erf_i64, erf_u64},
                                      .f32 = erf_kernel};
-static const vqc_unary DETAIL_neg = {.by_class = {neg_f32, neg_f64, neg_i64, NULL}};
-static const vqc_unary DETAIL_abs = {.by_class = {abs_f32, abs_f64, abs_i64, abs_u64}};
+static const vqc_unary DETAIL_neg = {.by_class = {neg_f32, neg_f64, neg_i64, NULL},
+                                     .f32 = neg_direct};
+static const vqc_unary DETAIL_abs = {.by_class = {abs_f32, abs_f64, abs_i64, abs_u64},
+                                     .f32 = abs_direct};
 static const vqc_unary DETAIL_sign = {.by_class = {sign_f32, sign_f64, sign_i64, sign_u64}};
 static const vqc_unary DETAIL_bitwise_not = {
     .by_class = {NULL, NULL, bitwise_not_u64, bitwise_not_u64}};
