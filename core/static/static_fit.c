@@ -8,6 +8,32 @@
 
 static const double LARGEST_BIAS_CODE = 1073741824.0; /* 2^30: room for the sum of products */
 
+/* Payloads are exchanged as raw bytes: those in typed fields become raw first. */
+static vqc_status make_raw(const vqc_static_plan *p, Onnx__TensorProto *tensor, vqc_error *error)
+{
+    const float *values;
+    size_t elements;
+    float *raw;
+    vqc_status status;
+
+    if (tensor->has_raw_data) {
+        return VQC_OK;
+    }
+    status = vqc_tensor_borrow_f32(tensor, p->arena, &values, &elements, error);
+    raw = status == VQC_OK ? vqc_arena_alloc(p->graph->model->arena, elements * sizeof *raw + 1)
+                           : NULL;
+    if (raw == NULL) {
+        return status == VQC_OK ? vqc_fail_memory(error, elements * sizeof *raw) : status;
+    }
+    memcpy(raw, values, elements * sizeof *raw);
+    tensor->has_raw_data = 1;
+    tensor->raw_data.data = (uint8_t *)raw;
+    tensor->raw_data.len = elements * sizeof *raw;
+    tensor->n_float_data = 0;
+    tensor->float_data = NULL;
+    return VQC_OK;
+}
+
 /* Codes one layer; *coded is false when its values cannot be coded. */
 static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_arena *arena,
                             bool *coded, vqc_error *error)
@@ -24,7 +50,10 @@ static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_
         return vqc_fail_memory(error, item->layer->elements * sizeof *decoded);
     }
     code->decision = &item->decision;
-    status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error);
+    status = make_raw(p, item->layer->tensor, error);
+    if (status == VQC_OK) {
+        status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error);
+    }
     if (status == VQC_OK) {
         status = codec->fit(&item->decision, weights, p->graph->model->arena, arena, code, error);
     }
@@ -48,7 +77,7 @@ vqc_status vqc_static_fit_weights(vqc_static_plan *p, vqc_arena *arena, vqc_erro
         vqc_status status = VQC_OK;
 
         if (item->may_code && item->code == NULL && layer->dtype == VQC_DTYPE_FLOAT &&
-            layer->tensor->has_raw_data && strcmp(item->decision.codec->name, "int") == 0) {
+            strcmp(item->decision.codec->name, "int") == 0) {
             status = fit_layer(p, item, arena, &coded, error);
         }
         if (status != VQC_OK) {
