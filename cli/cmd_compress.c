@@ -139,6 +139,7 @@ static void run_job(const batch *run, vqc_job *job, size_t index)
         .threads = args->threads,
         .calibration_data = args->calib,
         .evaluation_data = args->eval,
+        .calibration_cache = args->cache,
         .dry_run = args->dry_run,
         .overwrite = args->force,
         .progress = vqc_progress_update,

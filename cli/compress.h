@@ -19,6 +19,7 @@ typedef struct vqc_compress_args {
     const char *cpu;    /* NULL: the best */
     const char *calib;  /* NULL: as the recipe says */
     const char *eval;   /* the same */
+    const char *cache;  /* the same */
     const char **sets;  /* [set_count] */
     size_t set_count;
     int threads; /* 0: one per core */

@@ -8,13 +8,24 @@
 #include "cli/text.h"
 
 enum { JOBS_MAX = 1024 };
-enum { OPT_SET = 256, OPT_DRY_RUN, OPT_REPORT, OPT_CPU, OPT_FORCE, OPT_JSON, OPT_CALIB, OPT_EVAL };
+enum {
+    OPT_SET = 256,
+    OPT_DRY_RUN,
+    OPT_REPORT,
+    OPT_CPU,
+    OPT_FORCE,
+    OPT_JSON,
+    OPT_CALIB,
+    OPT_CACHE,
+    OPT_EVAL
+};
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'},
     {"output", required_argument, NULL, 'o'},
     {"set", required_argument, NULL, OPT_SET},
     {"calib", required_argument, NULL, OPT_CALIB},
+    {"calib-cache", required_argument, NULL, OPT_CACHE},
     {"eval", required_argument, NULL, OPT_EVAL},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"report", required_argument, NULL, OPT_REPORT},
@@ -42,6 +53,9 @@ static const char help_text[] =
     "      --calib PATH      samples to calibrate with, in place of the recipe's calibrate.data:\n"
     "                        .npz, .npy, a folder of pictures, arrays or ONNX test data, "
     "synthetic\n"
+    "      --calib-cache FILE  calibration to use when FILE is there, else to write to it; for "
+    "one\n"
+    "                        model\n"
     "      --eval PATH       samples to compare the original and the written model on, in place "
     "of\n"
     "                        the recipe's evaluate.data; with labels also their accuracy\n"
@@ -84,6 +98,8 @@ static bool take_option(int option, vqc_compress_args *args)
         return true;
     case OPT_CALIB:
         return vqc_args_once(command, "--calib", &args->calib, optarg);
+    case OPT_CACHE:
+        return vqc_args_once(command, "--calib-cache", &args->cache, optarg);
     case OPT_EVAL:
         return vqc_args_once(command, "--eval", &args->eval, optarg);
     case 'j':
@@ -120,6 +136,8 @@ static int check_args(const vqc_compress_args *args)
             return vqc_args_error(command, "the name of model %zu is empty", i + 1);
     if (args->output != NULL && *args->output == '\0')
         return vqc_args_error(command, "--output: the path is empty");
+    if (args->cache != NULL && *args->cache == '\0')
+        return vqc_args_error(command, "--calib-cache: the path is empty");
     if (args->report != NULL && *args->report == '\0')
         return vqc_args_error(command, "--report: the path is empty");
     if (args->quiet && args->verbose)

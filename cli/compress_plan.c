@@ -41,6 +41,26 @@ static vqc_status check_pair(const vqc_job *a, const vqc_job *b, vqc_error *erro
     return VQC_OK;
 }
 
+/* A calibration cache belongs to one model and must not be one of the other files. */
+static vqc_status check_cache(const vqc_compress_args *args, const char *cache, const vqc_job *job,
+                              const char *report_path, vqc_error *error)
+{
+    if (cache == NULL)
+        return VQC_OK;
+    if (args->model_count > 1)
+        return vqc_fail(error, VQC_ERR_USAGE,
+                        "%s: a calibration cache belongs to one model, got %zu models; compress "
+                        "them one by one, or without it",
+                        cache, args->model_count);
+    if (vqc_file_same(cache, job->input) || vqc_file_same(cache, job->output) ||
+        (report_path != NULL && vqc_file_same(cache, report_path)))
+        return vqc_fail(error, VQC_ERR_USAGE,
+                        "%s: the calibration cache has the name of the model, its output or the "
+                        "report",
+                        cache);
+    return VQC_OK;
+}
+
 vqc_status vqc_compress_plan(vqc_arena *arena, const vqc_compress_args *args,
                              const vqc_recipe *recipe, const char *report_path, vqc_job *jobs,
                              vqc_error *error)
@@ -71,6 +91,10 @@ vqc_status vqc_compress_plan(vqc_arena *arena, const vqc_compress_args *args,
             return vqc_fail(error, VQC_ERR_USAGE, "%s: the report would replace a model",
                             report_path);
     }
+    status = check_cache(args, args->cache != NULL ? args->cache : recipe->data.cache, &jobs[0],
+                         report_path, error);
+    if (status != VQC_OK)
+        return status;
     if (report_path != NULL && args->config != NULL && vqc_file_same(report_path, args->config))
         return vqc_fail(error, VQC_ERR_USAGE, "%s: the report would replace the recipe",
                         report_path);

@@ -36,7 +36,8 @@ _vqc() {
     case $command:$prev in
     compress:-c | compress:--config) _vqc_files .yaml .yml ;;
     compress:-o | compress:--output) _vqc_files .onnx ;;
-    compress:--report) _vqc_files .json ;;
+    compress:--report | compress:--calib-cache) _vqc_files .json ;;
+    compress:--calib | compress:--eval) _vqc_files .npz .npy ;;
     compress:--cpu) _vqc_words 'c avx2 avx512 neon' ;;
     bench:--cpu) _vqc_words 'c avx2 avx512 neon all' ;;
     compress:-j | compress:--jobs | run:-j | run:--threads | eval:-j | eval:--threads) _vqc_words "$(seq "$(nproc 2>/dev/null || echo 4)")" ;;
@@ -45,7 +46,10 @@ _vqc() {
         _vqc_words 'weights.codec= weights.bits= weights.granularity= weights.block_size=
             weights.symmetric= weights.range= weights.percentile= weights.reduce_range=
             weights.min_elements= weights.pattern= target.operators= target.objective=
-            activations= gates.max_size_ratio= gates.min_weight_sqnr_db= gates.on_miss=
+            activations= target.output_sqnr_db= target.max_accuracy_drop= target.fallback=
+            static.format= static.type= static.operators= static.observer= static.weight_codes=
+            static.bias_correction= static.equalize= gates.min_output_sqnr_db= gates.min_cosine=
+            gates.max_accuracy_drop= gates.max_size_ratio= gates.min_weight_sqnr_db= gates.on_miss=
             report.sort= report.top= report.file='
         ;;
     report:--ref | eval:--ref) _vqc_files .onnx ;;
@@ -62,7 +66,7 @@ _vqc() {
     help:*) _vqc_words 'compress report run eval bench' ;;
     compress:*)
         case $cur in
-        -*) _vqc_words '--config --output --set --dry-run --force --report --json --verbose
+        -*) _vqc_words '--config --output --set --calib --calib-cache --eval --dry-run --force --report --json --verbose
             --quiet --jobs --cpu --help -c -o -v -q -j -h' ;;
         *) _vqc_files .onnx ;;
         esac

@@ -120,8 +120,12 @@ static vqc_status plan_and_raise(run *r)
 static vqc_status fold(run *r)
 {
     vqc_fold_counts counts;
+    uint64_t start = vqc_report_clock();
     vqc_status status = vqc_fold_model(r->model, &counts, r->error);
 
+    if (status == VQC_OK) {
+        status = vqc_report_stage(r->report, "fold", vqc_report_clock() - start, r->error);
+    }
     if (status != VQC_OK) {
         return status;
     }
@@ -268,6 +272,7 @@ static vqc_status quantize_static(run *r)
         .recipe = r->recipe,
         .samples = r->options->samples,
         .stats = r->options->stats,
+        .stats_path = r->options->stats_path,
         .threads = r->options->run->threads,
         .report = r->report,
         .progress = r->options->run->progress,
@@ -312,7 +317,11 @@ static vqc_status quantize_static(run *r)
         status = vqc_static_run(&job, r->error);
     }
     if (job.stats != r->options->stats) {
-        vqc_stats_destroy(&job.stats);
+        if (status == VQC_OK && r->options->made != NULL) {
+            *r->options->made = job.stats;
+        } else {
+            vqc_stats_destroy(&job.stats);
+        }
     }
     return status == VQC_OK ? plan_rewritten(r) : status;
 }

@@ -14,7 +14,12 @@ typedef struct vqc_pipeline_options {
     bool keep_opset; /* never raise it */
     /* What static quantization calibrates with; NULL: none, and such layers stay weight-only. */
     vqc_samples *samples;
-    vqc_stats *stats; /* a calibration cache of this model, or NULL */
+    /* Observations from an earlier calibration of this model, as folding and a raised opset leave
+     * it (VQC_ERR_MODEL when they are of another); NULL: calibrate. */
+    vqc_stats *stats;
+    const char *stats_path; /* of these observations, for messages; may be NULL */
+    /* Where to leave the observations that were made, the caller's to destroy; may be NULL. */
+    vqc_stats **made;
 } vqc_pipeline_options;
 
 /*

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 vqc_status vqc_report_create(vqc_report **out, vqc_error *error)
 {
@@ -211,12 +212,26 @@ vqc_status vqc_report_check_gates(vqc_report *report, const vqc_gates *gates, vq
     return status;
 }
 
+uint64_t vqc_report_clock(void)
+{
+    struct timespec now = {0, 0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
 vqc_status vqc_report_stage(vqc_report *report, const char *stage, uint64_t time_ns,
                             vqc_error *error)
 {
-    vqc_stage_time *stages =
-        one_more(report->arena, report->stages, report->stage_count, sizeof *stages);
+    vqc_stage_time *stages;
 
+    for (size_t i = 0; i < report->stage_count; i++) {
+        if (strcmp(report->stages[i].stage, stage) == 0) {
+            report->stages[i].time_ns += time_ns;
+            return VQC_OK;
+        }
+    }
+    stages = one_more(report->arena, report->stages, report->stage_count, sizeof *stages);
     if (stages == NULL) {
         return vqc_fail_memory(error, sizeof *stages);
     }

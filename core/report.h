@@ -22,7 +22,10 @@ vqc_status vqc_report_unchanged(vqc_report *report, const char *reason, vqc_erro
 /* Compares with the gates and fills report->misses. Errors: out of memory. */
 vqc_status vqc_report_check_gates(vqc_report *report, const vqc_gates *gates, vqc_error *error);
 
-/* Records how long a stage took. */
+/* Monotonic clock in nanoseconds, to measure stages with. */
+uint64_t vqc_report_clock(void);
+
+/* Records how long a stage took; a stage that is there already becomes longer. */
 vqc_status vqc_report_stage(vqc_report *report, const char *stage, uint64_t time_ns,
                             vqc_error *error);
 

@@ -130,6 +130,24 @@ static double to_db(double noise)
     return noise == 0.0 ? INFINITY : -10.0 * log10(noise); /* NaN stays NaN */
 }
 
+/* What recipes can call the node that a value comes from: its name; without one, its weight, or
+ * else its output. */
+static const char *name_of(const verifier *v, const char *value)
+{
+    const Onnx__NodeProto *node = source_of(v, value);
+    const vqc_value *weight;
+
+    if (node == NULL || (node->name != NULL && node->name[0] != '\0')) {
+        return node == NULL ? value : node->name;
+    }
+    weight = node->n_input < 2
+                 ? NULL
+                 : vqc_scope_define(v->graphs[0], v->graphs[0]->scopes[0], node->input[1]);
+    return weight != NULL && weight->initializer != NULL ? weight->name
+           : node->n_output > 0                          ? node->output[0]
+                                                         : value;
+}
+
 /* The node that adds most noise, and how to leave it out. */
 static vqc_status note_worst(verifier *v, const vqc_value_noise *values, size_t count)
 {
@@ -154,7 +172,8 @@ static vqc_status note_worst(verifier *v, const vqc_value_noise *values, size_t 
         "most noise arises in \"%s\" (%s): its output is at %.1f dB. To leave it "
         "in float: static: {exclude: [{name: \"%s\"}]}; to keep its weight: "
         "layers: [{match: {name: \"%s\"}, codec: keep}]",
-        label, op, to_db(worst->noise), label, label);
+        label, op, to_db(worst->noise), name_of(v, worst->value->name),
+        name_of(v, worst->value->name));
 }
 
 static vqc_status describe_values(verifier *v)

@@ -216,11 +216,13 @@ void vqc_report_destroy(vqc_report **report);
 /* ---- compress ---- */
 
 typedef struct vqc_run_options {
-    int threads;                  /* 0: one per core */
-    const char *calibration_data; /* samples in place of the recipe's calibrate.data, or NULL */
-    const char *evaluation_data;  /* the same for evaluate.data */
-    bool dry_run;                 /* plan and measure sizes, write nothing */
-    bool overwrite;               /* replace an existing output */
+    int threads;                   /* 0: one per core */
+    const char *calibration_data;  /* samples in place of the recipe's calibrate.data, or NULL */
+    const char *evaluation_data;   /* the same for evaluate.data */
+    const char *calibration_cache; /* the same for calibrate.cache: read when it is there, else
+                                      written. It belongs to one model. */
+    bool dry_run;                  /* plan and measure sizes, write nothing */
+    bool overwrite;                /* replace an existing output */
     /* Called now and then from one thread; may be NULL. */
     void (*progress)(void *context, const char *stage, size_t done, size_t total);
     void *progress_context;

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "core/pipeline.h"
@@ -11,6 +11,7 @@
 #include "core/verify.h"
 #include "formats/compress_samples.h"
 #include "formats/onnx_file.h"
+#include "formats/stats_file.h"
 
 typedef struct job {
     const char *input;
@@ -21,16 +22,10 @@ typedef struct job {
     vqc_model *model;
     vqc_compress_samples samples;
     bool samples_open;
+    const char *cache; /* calibration cache, or NULL */
     vqc_onnx_write_options write;
     vqc_onnx_written size; /* of the output */
 } job;
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 static void progress(const job *j, const char *stage)
 {
@@ -65,11 +60,94 @@ static vqc_status start_report(job *j, vqc_error *error)
     return VQC_OK;
 }
 
+/* Reads the calibration cache when it is there. */
+static vqc_status load_cache(const job *j, vqc_stats **stats, vqc_error *error)
+{
+    bool there = j->cache != NULL && access(j->cache, F_OK) == 0;
+    vqc_status status;
+
+    *stats = NULL;
+    if (!there || j->samples.calibration == NULL) {
+        return VQC_OK;
+    }
+    status = vqc_stats_load(j->cache, stats, error);
+    return status == VQC_OK
+               ? vqc_report_note(j->report, error,
+                                 "ranges are from the calibration cache %s (%llu samples)",
+                                 j->cache, (unsigned long long)(*stats)->samples)
+               : status;
+}
+
+/* Everything that runs the model and rewrites it. A second attempt, with another opset, has no use
+ * for the cache, which belongs to the first. */
+static vqc_status run_pipeline(job *j, bool second, vqc_error *error)
+{
+    vqc_stats *made = NULL;
+    vqc_pipeline_options options = {
+        .run = &j->run,
+        .keep_opset = second,
+        .samples = j->samples.calibration,
+        .stats_path = j->cache,
+        .made = &made,
+    };
+    uint64_t start = vqc_report_clock();
+    uint64_t other = 0;
+    size_t stages = j->report->stage_count;
+    vqc_status status = second ? VQC_OK : load_cache(j, &options.stats, error);
+
+    if (status == VQC_OK) {
+        status = vqc_pipeline_run(j->model, j->recipe, &options, j->report, error);
+    }
+    if (status == VQC_OK && made != NULL && j->cache != NULL && !second && !j->run.dry_run) {
+        status = vqc_stats_save(made, j->cache, false, error);
+    }
+    for (size_t i = stages; i < j->report->stage_count; i++) {
+        other += j->report->stages[i].time_ns;
+    }
+    if (status == VQC_OK) {
+        uint64_t whole = vqc_report_clock() - start;
+        status = vqc_report_stage(j->report, "encode", whole > other ? whole - other : 0, error);
+    }
+    vqc_stats_destroy(&made);
+    vqc_stats_destroy(&options.stats);
+    return status;
+}
+
+/* Limits on outputs need samples, on accuracy labels: better said before the work than after it. */
+static vqc_status check_samples(const job *j, vqc_error *error)
+{
+    const vqc_gates *gates = &j->recipe->gates;
+    const vqc_samples *calibration = j->samples.calibration;
+    const vqc_samples *compared =
+        j->samples.evaluation != NULL ? j->samples.evaluation : calibration;
+    const vqc_samples *lacking = NULL;
+    const char *key = "";
+
+    if (compared == NULL && !j->run.dry_run && vqc_gates_need_outputs(gates)) {
+        return vqc_fail(error, VQC_ERR_USAGE,
+                        "%s: its gates need the model to be run: got no samples, expected --eval "
+                        "PATH or evaluate.data in the recipe",
+                        j->recipe->path);
+    }
+    if (!isnan(j->recipe->accuracy.max_accuracy_drop) && calibration != NULL &&
+        !calibration->has_labels) {
+        lacking = calibration;
+        key = "target.max_accuracy_drop";
+    } else if (compared != NULL && !compared->has_labels &&
+               (!isnan(gates->max_accuracy_drop) || !isnan(gates->min_accuracy))) {
+        lacking = compared;
+        key = isnan(gates->min_accuracy) ? "gates.max_accuracy_drop" : "gates.min_accuracy";
+    }
+    return lacking == NULL ? VQC_OK
+                           : vqc_fail(error, VQC_ERR_MODEL,
+                                      "%s: got samples without labels, expected labels for %s",
+                                      lacking->path, key);
+}
+
 /* Opens and compresses; fills j->report and j->size. */
 static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
 {
-    vqc_pipeline_options options = {.run = &j->run, .keep_opset = keep_opset};
-    uint64_t start = now_ns();
+    uint64_t start = vqc_report_clock();
     uint64_t opened;
     vqc_status status;
 
@@ -77,7 +155,7 @@ static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
     vqc_model_destroy(&j->model);
     progress(j, "read");
     status = vqc_onnx_open(j->input, &j->model, error);
-    opened = now_ns();
+    opened = vqc_report_clock();
     if (status == VQC_OK) {
         status = start_report(j, error);
     }
@@ -87,13 +165,12 @@ static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
     if (status == VQC_OK && !j->samples_open) {
         status = vqc_compress_samples_open(j->model, j->recipe, &j->run, &j->samples, error);
         j->samples_open = status == VQC_OK;
+        if (status == VQC_OK) {
+            status = check_samples(j, error);
+        }
     }
-    options.samples = j->samples.calibration;
     if (status == VQC_OK) {
-        status = vqc_pipeline_run(j->model, j->recipe, &options, j->report, error);
-    }
-    if (status == VQC_OK) {
-        status = vqc_report_stage(j->report, "encode", now_ns() - opened, error);
+        status = run_pipeline(j, keep_opset, error);
     }
     if (status == VQC_OK) {
         status = vqc_onnx_measure(j->model, &j->write, &j->size, error);
@@ -112,7 +189,7 @@ static vqc_status verify(job *j, vqc_error *error)
         .progress = j->run.progress,
         .progress_context = j->run.progress_context,
     };
-    uint64_t start = now_ns();
+    uint64_t start = vqc_report_clock();
     vqc_samples *samples = j->samples.evaluation;
     vqc_samples *subset = NULL;
     vqc_model *original = NULL;
@@ -125,14 +202,15 @@ static vqc_status verify(job *j, vqc_error *error)
         options.held_out = true;
         status = vqc_static_held_out(j->samples.calibration, &subset, error);
         samples = subset;
+        if (status == VQC_OK && subset->count == j->samples.calibration->count) {
+            options.held_out = false;
+            status = vqc_report_note(j->report, error,
+                                     "too few calibration samples to keep some apart: errors are "
+                                     "measured on those that ranges were made with");
+        }
     }
     if (status == VQC_OK && samples == NULL) {
-        return vqc_gates_need_outputs(&j->recipe->gates)
-                   ? vqc_fail(error, VQC_ERR_USAGE,
-                              "%s: its gates need the model to be run: got no samples, expected "
-                              "--eval PATH or evaluate.data in the recipe",
-                              j->recipe->path)
-                   : VQC_OK;
+        return VQC_OK;
     }
     if (status == VQC_OK) {
         status = vqc_onnx_open(j->input, &original, error);
@@ -145,7 +223,7 @@ static vqc_status verify(job *j, vqc_error *error)
         status = vqc_report_note(j->report, error, "not verified: %s", error->message);
     }
     if (status == VQC_OK) {
-        status = vqc_report_stage(j->report, "verify", now_ns() - start, error);
+        status = vqc_report_stage(j->report, "verify", vqc_report_clock() - start, error);
     }
     vqc_samples_destroy(&subset);
     vqc_model_destroy(&original);
@@ -155,7 +233,7 @@ static vqc_status verify(job *j, vqc_error *error)
 /* Writes what was made, or a copy of the input when nothing was gained. */
 static vqc_status write_output(job *j, vqc_error *error)
 {
-    uint64_t start = now_ns();
+    uint64_t start = vqc_report_clock();
     vqc_status status;
 
     progress(j, "write");
@@ -163,7 +241,7 @@ static vqc_status write_output(job *j, vqc_error *error)
                                   : vqc_onnx_save(j->model, j->output, &j->write, &j->size, error);
     if (status == VQC_OK) {
         j->report->after = file_size(j->size.file_size_bytes, j->size.external_size_bytes);
-        status = vqc_report_stage(j->report, "write", now_ns() - start, error);
+        status = vqc_report_stage(j->report, "write", vqc_report_clock() - start, error);
     }
     return status;
 }
@@ -211,18 +289,19 @@ vqc_status vqc_compress_file(const char *input, const char *output, const vqc_re
                              const vqc_run_options *options, vqc_report **out, vqc_error *error)
 {
     job j = {.input = input, .output = output == NULL ? "" : output, .recipe = recipe};
-    uint64_t start = now_ns();
+    uint64_t start = vqc_report_clock();
     vqc_status status;
 
     *out = NULL;
     if (options != NULL) {
         j.run = *options;
     }
+    j.cache = j.run.calibration_cache != NULL ? j.run.calibration_cache : recipe->data.cache;
     j.write.overwrite = j.run.overwrite;
     j.write.target = j.output[0] != '\0' ? j.output : NULL;
     status = compress_and_write(&j, error);
     if (status == VQC_OK) {
-        j.report->time_ns = now_ns() - start;
+        j.report->time_ns = vqc_report_clock() - start;
         j.report->peak_memory_bytes = peak_memory();
         if (j.report->miss_count > 0) {
             const vqc_gate_miss *miss = &j.report->misses[0];

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/report.h"
 #include "formats/recipe_yaml_keys.h"
 #include "formats/recipe_yaml_read.h"
 
@@ -181,15 +182,21 @@ static void check_matmul_nbits(const spec_check *check)
     }
 }
 
-static void check_dynamic(const spec_check *check)
+/* Integer kernels take 8-bit codes with a scale per tensor or channel; with ranges from calibration
+ * also without zero points. */
+static void check_activations(const spec_check *check)
 {
     const vqc_weight_spec *spec = check->merged;
     const vqc_yaml_node *own = own_key(check, "activations", VQC_SPEC_ACTIVATIONS);
     const vqc_yaml_node *bits = own_key(check, "bits", VQC_SPEC_BITS);
     const vqc_yaml_node *granularity = own_key(check, "granularity", VQC_SPEC_GRANULARITY);
+    const vqc_yaml_node *symmetric = own_key(check, "symmetric", VQC_SPEC_SYMMETRIC);
     bool is_int = strcmp(spec->codec, "int") == 0;
+    bool is_static = spec->activations == VQC_ACTIVATIONS_STATIC;
+    const char *kind = is_static ? "static" : "dynamic";
 
-    if (spec->activations != VQC_ACTIVATIONS_DYNAMIC || vqc_weight_spec_can_be_dynamic(spec)) {
+    if (spec->activations == VQC_ACTIVATIONS_NONE ||
+        (vqc_weight_spec_can_be_dynamic(spec) && (!is_static || spec->symmetric))) {
         return;
     }
     if (own != NULL) {
@@ -199,25 +206,33 @@ static void check_dynamic(const spec_check *check)
         } else if (spec->bits != 8) {
             (void)snprintf(got, sizeof got, "bits %d", spec->bits);
         } else {
-            (void)snprintf(got, sizeof got, "granularity block");
+            (void)snprintf(got, sizeof got, "%s",
+                           spec->granularity == VQC_GRANULARITY_BLOCK ? "granularity block"
+                                                                      : "symmetric false");
         }
         vqc_yaml_problem_add(check->context, own->place,
-                             "%sactivations: dynamic takes codec int with bits 8 and granularity "
+                             "%sactivations: %s takes codec int with bits 8%s and granularity "
                              "tensor or channel, got %s; change that, or set activations: none",
-                             check->root != NULL ? "" : check->path, got);
+                             check->root != NULL ? "" : check->path, kind,
+                             is_static ? ", symmetric: true" : "", got);
         return;
     }
     /* Inherited: another codec, or keep, just has no use for it; other codes need a decision. */
     if (is_int && bits != NULL && spec->bits != 8) {
         vqc_yaml_problem_add(check->context, bits->place,
-                             "%sbits: got %d, expected 8 with activations: dynamic; add "
+                             "%sbits: got %d, expected 8 with activations: %s; add "
                              "activations: none here to store these weights only",
-                             check->path, spec->bits);
+                             check->path, spec->bits, kind);
     } else if (is_int && granularity != NULL && spec->granularity == VQC_GRANULARITY_BLOCK) {
         vqc_yaml_problem_add(check->context, granularity->place,
                              "%sgranularity: got block, expected tensor or channel with "
-                             "activations: dynamic; add activations: none here to store these "
+                             "activations: %s; add activations: none here to store these "
                              "weights only",
+                             check->path, kind);
+    } else if (is_int && symmetric != NULL && !spec->symmetric) {
+        vqc_yaml_problem_add(check->context, symmetric->place,
+                             "%ssymmetric: got false, expected true with activations: static; add "
+                             "activations: none here to store these weights only",
                              check->path);
     }
 }
@@ -226,7 +241,7 @@ static void check_spec(const spec_check *check)
 {
     check_idle_keys(check);
     check_matmul_nbits(check);
-    check_dynamic(check);
+    check_activations(check);
 }
 
 /* A set that is not closed or a \ at the end would silently be taken literally. */
@@ -316,10 +331,85 @@ static void check_gates(vqc_yaml_context *context, const vqc_yaml_node *root,
     const vqc_yaml_node *on_miss = vqc_yaml_map_get(vqc_yaml_map_get(root, "gates"), "on_miss");
     if (clean && on_miss != NULL && isnan(gates->max_size_ratio) &&
         isnan(gates->min_weight_sqnr_db) && isnan(gates->layer_max_size_ratio) &&
-        isnan(gates->layer_min_weight_sqnr_db)) {
+        isnan(gates->layer_min_weight_sqnr_db) && !vqc_gates_need_outputs(gates)) {
         vqc_yaml_problem_add(context, on_miss->place,
                              "gates.on_miss has no effect without a limit; remove it, or set "
                              "max_size_ratio or min_weight_sqnr_db");
+    }
+}
+
+/* A key without effect, unless a --set has taken away what the file relies on. */
+static void note_unused(vqc_yaml_context *context, const vqc_yaml_node *key,
+                        const vqc_yaml_node *cause, const char *path, const char *name,
+                        const char *why)
+{
+    if (key != NULL && !(key->place.set == 0 && cause != NULL && cause->place.set != 0)) {
+        vqc_yaml_problem_add(context, key->place, "%s%s has no effect %s", path, name, why);
+    }
+}
+
+/* Every key of the mapping `map`, or those in `names` (NULL at the end). */
+static void note_unused_keys(vqc_yaml_context *context, const vqc_yaml_node *root, const char *map,
+                             const char *const *names, const char *why)
+{
+    const vqc_yaml_node *node = vqc_yaml_map_get(root, map);
+    const vqc_yaml_node *cause = vqc_yaml_map_get(root, "activations");
+    char path[32];
+
+    (void)snprintf(path, sizeof path, "%s.", map);
+    for (size_t i = 0;
+         node != NULL && names == NULL && node->kind == VQC_YAML_MAP && i < node->length; i++) {
+        note_unused(context, node->items[i], cause, path, node->keys[i]->text, why);
+    }
+    for (size_t i = 0; names != NULL && names[i] != NULL; i++) {
+        note_unused(context, vqc_yaml_map_get(node, names[i]), cause, path, names[i], why);
+    }
+}
+
+/* Keys that only static quantization reads. */
+static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *root,
+                              const vqc_recipe *recipe)
+{
+    static const char *const target_keys[] = {"output_sqnr_db", "max_accuracy_drop", "fallback",
+                                              NULL};
+    static const char *const calibrate_keys[] = {"data", "cache", NULL};
+    static const char why[] = "without activations: static; remove it, or set activations: static";
+    const vqc_yaml_node *layers = vqc_yaml_map_get(root, "layers");
+    const vqc_yaml_node *target = vqc_yaml_map_get(root, "target");
+    const vqc_yaml_node *fixed = vqc_yaml_map_get(root, "static");
+    bool is_static = recipe->weights.activations == VQC_ACTIVATIONS_STATIC;
+    bool percentile = recipe->weights.observer == VQC_OBSERVER_AUTO ||
+                      recipe->weights.observer == VQC_OBSERVER_PERCENTILE;
+
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        const vqc_weight_spec *spec = &recipe->rules[i].spec;
+        is_static = is_static || ((spec->set & VQC_SPEC_ACTIVATIONS) != 0 &&
+                                  spec->activations == VQC_ACTIVATIONS_STATIC);
+        percentile =
+            percentile ||
+            ((spec->set & VQC_SPEC_OBSERVER) != 0 &&
+             (spec->observer == VQC_OBSERVER_AUTO || spec->observer == VQC_OBSERVER_PERCENTILE));
+    }
+    if (is_static) {
+        if (!percentile) {
+            note_unused(context, vqc_yaml_map_get(fixed, "percentile"),
+                        vqc_yaml_map_get(fixed, "observer"), "static.", "percentile",
+                        "with these observers; remove it, or set observer: percentile");
+        }
+        if (isnan(recipe->accuracy.output_sqnr_db) && isnan(recipe->accuracy.max_accuracy_drop)) {
+            note_unused(context, vqc_yaml_map_get(target, "fallback"), NULL, "target.", "fallback",
+                        "without a target; remove it, or set output_sqnr_db or max_accuracy_drop");
+        }
+        return;
+    }
+    note_unused_keys(context, root, "target", target_keys, why);
+    note_unused_keys(context, root, "static", NULL, why);
+    note_unused_keys(context, root, "calibrate", calibrate_keys, why);
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        char path[48];
+        (void)snprintf(path, sizeof path, "layers[%zu].", i);
+        note_unused(context, vqc_yaml_map_get(layers->items[i], "observer"),
+                    vqc_yaml_map_get(root, "activations"), path, "observer", why);
     }
 }
 
@@ -337,6 +427,9 @@ void vqc_recipe_check(vqc_yaml_context *context, const vqc_yaml_node *root,
                         .path = "weights."};
 
     check_gates(context, root, &recipe->gates, context->problem_count == 0);
+    if (context->problem_count == 0) {
+        check_static_keys(context, root, recipe);
+    }
     check_spec(&check);
     for (size_t i = 0; i < recipe->rule_count; i++) {
         const vqc_layer_rule *rule = &recipe->rules[i];

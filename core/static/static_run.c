@@ -1,5 +1,6 @@
 #include "core/static/static_run.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan
         .progress = job->progress,
         .progress_context = job->progress_context,
     };
+    uint64_t start = vqc_report_clock();
     vqc_status status = vqc_static_plan_values(plan, &values, &count, error);
 
     if (status == VQC_OK) {
@@ -34,6 +36,9 @@ vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan
     }
     if (status == VQC_OK) {
         status = vqc_calibrate(job->graph, values, count, subset, &options, stats, error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_report_stage(job->report, "calibrate", vqc_report_clock() - start, error);
     }
     vqc_samples_destroy(&subset);
     return status;
@@ -63,6 +68,43 @@ static uint64_t count_work(const vqc_static_plan *plan)
     return work < 1e18 ? (uint64_t)work : UINT64_C(1000000000000000000);
 }
 
+/* Observations that were made before must be of the model as it is now. What they lack counts as
+ * not seen: such units stay float. */
+static vqc_status check_stats(const vqc_static_job *job, const vqc_static_plan *plan,
+                              vqc_error *error)
+{
+    const char *path = job->stats_path == NULL ? "calibration" : job->stats_path;
+    uint64_t fingerprint = vqc_stats_fingerprint(job->graph->model);
+    const vqc_value **values;
+    const char *first = NULL;
+    size_t count;
+    size_t lacking = 0;
+    vqc_status status;
+
+    if (job->stats->fingerprint != 0 && job->stats->fingerprint != fingerprint) {
+        return vqc_fail(error, VQC_ERR_MODEL,
+                        "%s: the calibration of another model, or of one that was prepared "
+                        "otherwise (folding, opset): got fingerprint %016" PRIx64
+                        ", expected %016" PRIx64 "; remove it, or name another file",
+                        path, job->stats->fingerprint, fingerprint);
+    }
+    status = vqc_static_plan_values(plan, &values, &count, error);
+    for (size_t i = 0; i < count && status == VQC_OK; i++) {
+        if (vqc_stats_find(job->stats, values[i]->name) == NULL) {
+            first = first == NULL ? values[i]->name : first;
+            lacking++;
+        }
+    }
+    if (status == VQC_OK && lacking > 0) {
+        status = vqc_report_note(
+            job->report, error,
+            "%s has no observations of %zu values (\"%s\"%s): what computes or reads "
+            "them stays float",
+            path, lacking, first, lacking > 1 ? ", ..." : "");
+    }
+    return status;
+}
+
 static vqc_status search(vqc_static_job *job, vqc_static_plan *plan, vqc_error *error)
 {
     vqc_static_search s = {
@@ -73,6 +115,7 @@ static vqc_status search(vqc_static_job *job, vqc_static_plan *plan, vqc_error *
         .progress = job->progress,
         .progress_context = job->progress_context,
     };
+    uint64_t start = vqc_report_clock();
     vqc_samples *subset = NULL;
     vqc_reference *reference = NULL;
     vqc_status status = vqc_samples_subset(job->samples, 0, HOLD_OUT, true, &subset, error);
@@ -98,9 +141,36 @@ static vqc_status search(vqc_static_job *job, vqc_static_plan *plan, vqc_error *
             plan->mode == VQC_STATIC_CHAINS ? "whole chains" : "linear operators only",
             s.score.sqnr_db, s.score.samples, s.trials);
     }
+    if (status == VQC_OK) {
+        status = vqc_report_stage(job->report, "search", vqc_report_clock() - start, error);
+    }
     vqc_reference_destroy(&reference);
     vqc_samples_destroy(&subset);
     return status;
+}
+
+static uint64_t time_of_stages(const vqc_report *report)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < report->stage_count; i++) {
+        sum += report->stages[i].time_ns;
+    }
+    return sum;
+}
+
+/* Equalization with its time, that of the calibrations in it apart. */
+static vqc_status equalize(vqc_static_job *job, vqc_static_plan *plan, vqc_stats **equalized,
+                           vqc_error *error)
+{
+    uint64_t start = vqc_report_clock();
+    uint64_t before = time_of_stages(job->report);
+    vqc_status status = vqc_static_equalize(job, plan, job->stats, equalized, error);
+    uint64_t inner = time_of_stages(job->report) - before;
+
+    return status == VQC_OK ? vqc_report_stage(job->report, "equalize",
+                                               vqc_report_clock() - start - inner, error)
+                            : status;
 }
 
 /* ---- the report ---- */
@@ -200,7 +270,9 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
     vqc_status status =
         vqc_static_plan_create(job->graph, job->plan, job->recipe, job->arena, &plan, error);
 
-    if (status == VQC_OK && job->stats == NULL) {
+    if (status == VQC_OK && job->stats != NULL) {
+        status = check_stats(job, &plan, error);
+    } else if (status == VQC_OK) {
         status = vqc_static_calibrate(job, &plan, &job->stats, error);
     }
     if (status == VQC_OK) {
@@ -209,7 +281,7 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
     }
     vqc_static_plan_count(&plan, &quantized, &possible);
     if (status == VQC_OK && possible > 0) {
-        status = vqc_static_equalize(job, &plan, job->stats, &equalized, error);
+        status = equalize(job, &plan, &equalized, error);
     }
     if (status == VQC_OK && (possible > 0 || !isnan(job->recipe->accuracy.output_sqnr_db) ||
                              !isnan(job->recipe->accuracy.max_accuracy_drop))) {

@@ -10,9 +10,10 @@ typedef struct vqc_static_job {
     vqc_graph *graph;
     vqc_plan *plan; /* resolved and prepared */
     const vqc_recipe *recipe;
-    vqc_arena *arena;     /* lives as long as the codes are needed */
-    vqc_samples *samples; /* to calibrate with, and to measure with those kept apart */
-    vqc_stats *stats;     /* from a calibration cache, or NULL; else made here */
+    vqc_arena *arena;       /* lives as long as the codes are needed */
+    vqc_samples *samples;   /* to calibrate with, and to measure with those kept apart */
+    vqc_stats *stats;       /* from a calibration cache, or NULL; else made here */
+    const char *stats_path; /* of that cache, for messages */
     int threads;
     vqc_report *report;
     void (*progress)(void *context, const char *stage, size_t done, size_t total);

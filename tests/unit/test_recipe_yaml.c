@@ -199,7 +199,9 @@ Test(recipe_yaml, documented_defaults_are_the_defaults)
 
 Test(recipe_yaml, shipped_recipes_load)
 {
-    static const char *const names[] = {"int8", "int8-dynamic", "int4-block32", "float16", "mixed"};
+    static const char *const names[] = {"int8",           "int8-dynamic", "int4-block32",
+                                        "float16",        "mixed",        "int8-static",
+                                        "int8-qoperator", "int16-static", "fold"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         vqc_recipe *recipe;
         vqc_error error = {.message = ""};

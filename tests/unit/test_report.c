@@ -195,11 +195,13 @@ Test(report, notes_and_stages)
         cr_assert_eq(vqc_report_stage(report, i % 2 == 0 ? "read" : "write", (uint64_t)i, &error),
                      VQC_OK);
     }
-    cr_assert(report->note_count == 20 && report->stage_count == 20);
+    cr_assert(report->note_count == 20 && report->stage_count == 2);
     for (int i = 0; i < 20; i++) {
         (void)snprintf(text, sizeof text, "note %d", i);
         cr_assert_str_eq(report->notes[i], text);
-        cr_assert_eq(report->stages[i].time_ns, (uint64_t)i);
     }
+    cr_assert_str_eq(report->stages[0].stage, "read");
+    cr_assert_eq(report->stages[0].time_ns, UINT64_C(90)); /* 0 + 2 + ... + 18 */
+    cr_assert_eq(report->stages[1].time_ns, UINT64_C(100));
     vqc_report_destroy(&report);
 }
