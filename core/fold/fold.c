@@ -308,6 +308,7 @@ static vqc_status pass(vqc_model *model, fold_fn *fold, size_t *a, size_t *b, vq
 vqc_status vqc_fold_model(vqc_model *model, vqc_fold_counts *counts, vqc_error *error)
 {
     size_t unused = 0;
+    bool again = true;
     vqc_status status;
 
     memset(counts, 0, sizeof *counts);
@@ -315,8 +316,13 @@ vqc_status vqc_fold_model(vqc_model *model, vqc_fold_counts *counts, vqc_error *
     if (status == VQC_OK) {
         status = pass(model, fold_constant_nodes, &counts->constants, &unused, error);
     }
-    if (status == VQC_OK) {
-        status = pass(model, vqc_fold_channels, &counts->norms, &counts->scales, error);
+    while (again && status == VQC_OK) { /* a new bias is known to the next index only */
+        size_t norms = 0;
+        size_t scales = 0;
+        status = pass(model, vqc_fold_channels, &norms, &scales, error);
+        counts->norms += norms;
+        counts->scales += scales;
+        again = norms + scales > 0;
     }
     return status;
 }
