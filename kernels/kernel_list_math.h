@@ -6,7 +6,8 @@
  * ISA.
  *
  * MATH_UNARY, y[i] = f(x[i]):
- * - f32_exp: 1.05 ulp, denormal results included. f32_log: 1 ulp; 0 gives -infinity, less gives NaN.
+ * - f32_exp: 1.05 ulp, denormal results included. f32_log: 1 ulp; 0 gives -infinity, less gives
+ * NaN.
  * - f32_sigmoid: 1 / (1 + exp(-x)), 3 ulp. f32_tanh: 2 ulp. f32_erf: 2 ulp.
  * - f32_gelu: 0.5 x (1 + erf(x / sqrt(2))), 4 ulp for x > -1, absolute error below 2e-7.
  * - f32_sqrt: exact rounding. f32_relu: max(x, 0), -0 stays.

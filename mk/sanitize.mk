@@ -19,7 +19,7 @@ ARCHER ?= $(firstword $(wildcard /usr/lib/llvm-*/lib/libarcher.so))
 tsan: ## thread sanitizer (clang and LLVM's OpenMP with archer) over the same runners but unit
 	@test -n "$(ARCHER)" || { echo "tsan: libarcher.so not found; run tools/setup.sh dev"; exit 1; }
 	+@OMP_TOOL_LIBRARIES=$(ARCHER) TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1 \
-		$(MAKE) --no-print-directory B=build/tsan CC=clang CFLAGS='-O1 -g' SAN='-fsanitize=thread' \
+		$(MAKE) --no-print-directory B=build/tsan CC=clang CFLAGS='-O1 -g $(QUIET_SIMD)' SAN='-fsanitize=thread' \
 		SAN_RUNNERS='kernels-test cli threads fuzz-replay' VENV=$(VENV) san-run
 
 san-run: $(B)/vqc

@@ -187,6 +187,7 @@ vqc_status vqc_buffer_from_tensor(const Onnx__TensorProto *tensor, vqc_buffer **
     vqc_buffer *buffer = NULL;
     const void *raw;
     size_t raw_bytes;
+    size_t elements;
     size_t size_bytes;
     vqc_status status;
 
@@ -196,6 +197,12 @@ vqc_status vqc_buffer_from_tensor(const Onnx__TensorProto *tensor, vqc_buffer **
                         "tensor \"%s\": got data type %s of rank %zu, expected numbers of rank at "
                         "most %d",
                         name, info->name, tensor->n_dims, VQC_EXEC_MAX_RANK);
+    }
+    if (!vqc_exec_sizes(tensor->dims, tensor->n_dims, vqc_exec_width(tensor->data_type), &elements,
+                        &size_bytes)) {
+        return vqc_fail(
+            error, VQC_ERR_MODEL,
+            "tensor \"%s\": got dimensions that are negative or whose product overflows", name);
     }
     arena = vqc_arena_create();
     if (arena == NULL) {

@@ -50,6 +50,7 @@ static size_t add_tensor(vqc_static_plan *p, const char *name, size_t producer)
         p->tensors[index].producer = VQC_NO_TENSOR;
         if (!vqc_pointer_map_set(&p->tensor_of, value, index)) {
             p->tensor_count--;
+            p->out_of_memory = true;
             return VQC_NO_TENSOR;
         }
     }
@@ -75,7 +76,7 @@ static void find_bias(vqc_static_plan *p, vqc_unit *unit)
     }
 }
 
-static bool is_excluded(const vqc_static_plan *p, const vqc_unit *unit, size_t index)
+static bool is_excluded(vqc_static_plan *p, const vqc_unit *unit, size_t index)
 {
     const vqc_static_options *options = &p->recipe->fixed;
     const char *name = unit->node->name == NULL ? "" : unit->node->name;
@@ -93,6 +94,7 @@ static bool is_excluded(const vqc_static_plan *p, const vqc_unit *unit, size_t i
         .count = (int64_t)p->unit_count,
     };
 
+    p->out_of_memory = p->out_of_memory || op == NULL;
     for (size_t i = 0; op != NULL && i < options->exclude_count; i++) {
         if (vqc_match_test(&options->exclude[i], &subject)) {
             return true;
@@ -208,16 +210,16 @@ vqc_status vqc_static_plan_create(vqc_graph *graph, vqc_plan *plan, const vqc_re
     out->plan = plan;
     out->recipe = recipe;
     out->arena = arena;
-    out->unit_count = count;
     out->units = vqc_arena_calloc(arena, count + 1, sizeof *out->units);
     out->tensors = vqc_arena_calloc(arena, graph->value_count + 1, sizeof *out->tensors);
     if (out->units == NULL || out->tensors == NULL) {
         return vqc_fail_memory(error, count * sizeof *out->units);
     }
+    out->unit_count = count;
     for (size_t i = 0; i < count; i++) {
         out->units[i].node = nodes[i];
         describe_unit(out, i);
-        if (out->units[i].label == NULL) {
+        if (out->units[i].label == NULL || out->out_of_memory) {
             return vqc_fail_memory(error, 0);
         }
     }

@@ -77,6 +77,7 @@ typedef struct vqc_static_plan {
     size_t tensor_count;
     vqc_pointer_map tensor_of; /* value -> tensor */
     vqc_static_mode mode;
+    bool out_of_memory; /* while it was made */
 } vqc_static_plan;
 
 /*

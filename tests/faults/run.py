@@ -22,6 +22,7 @@ import onnx
 from onnx import TensorProto, helper
 
 NOBODY = 65534
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples")
 INTERNAL, MODEL, IO = 1, 3, 4
 # A failing allocation is 1; where the library that wanted it reports it as a file or a model that cannot
 # be opened it may be 4 or 3; and 0 where the program can do without (a stdio buffer).
@@ -89,7 +90,8 @@ def judge(done, codes, folder=None, whole=None):
 def leftovers(folder, whole, code):
     """Problems with what a run under a fault left: only complete files, and all of them after exit code 0.
 
-    A JSON report also says what failed, and a model stays when only its report could not be written.
+    A JSON report also says what failed; a model stays when only its report could not be written, and so do the
+    outputs of `vqc run` (out.npz) when only the table could not be printed.
     """
     problems = []
     left = sorted(os.listdir(folder))
@@ -107,7 +109,7 @@ def leftovers(folder, whole, code):
                 problems.append("report.json tells of no error, but there is no model")
         elif data != whole.get(name):
             problems.append(f"exit code {code} left {name} with other bytes than a good run")
-        elif code != 0 and "report.json" not in whole:
+        elif code != 0 and "report.json" not in whole and name != "out.npz":
             problems.append(f"exit code {code} left {name}")
     return problems
 
@@ -178,6 +180,69 @@ def allocations(suite, work, model, recipe):
         allocation_scenario(suite, work, "report with reference", ["report", out, "--ref", model], False, sticky)
     allocation_scenario(suite, work, "compress with a JSON report",
                         compress[:-1] + ["-q", "--report", "OUT/report.json"], True, False)
+
+
+def sampled_model(work):
+    """A model that static quantization takes, and labelled samples for it: (model, samples)."""
+    model, samples = os.path.join(work, "sampled.onnx"), os.path.join(work, "samples.npz")
+    rng = np.random.default_rng(9)
+    weights = [onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+               for name, shape in (("w", (4, 1, 3, 3)), ("v", (64, 3)))]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["r"]),
+             helper.make_node("Flatten", ["r"], ["f"]), helper.make_node("MatMul", ["f", "v"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 6, 6])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])], weights)
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    np.savez_compressed(samples, x=rng.standard_normal((6, 1, 6, 6)).astype(np.float32), labels=np.arange(6) % 3)
+    return model, samples
+
+
+STATIC = ("version: 1\nactivations: static\ntarget: {output_sqnr_db: 10}\n"
+          "weights: {codec: int, bits: 8, min_elements: 1}\n")
+
+
+def sample_allocations(suite, work):
+    """The same for the commands that run the model."""
+    model, samples = sampled_model(work)
+    recipe = os.path.join(work, "static.yaml")
+    with open(recipe, "w", encoding="utf-8") as stream:
+        stream.write(STATIC)
+    static = ["compress", model, "-c", recipe, "--calib", samples, "-o", "OUT/out.onnx", "-j", "1", "-q"]
+    for sticky in (False, True):
+        allocation_scenario(suite, work, "run", ["run", model, "-i", samples, "-o", "OUT/out.npz", "-j", "1"], True, sticky)
+        allocation_scenario(suite, work, "eval", ["eval", model, "--ref", model, "--data", samples, "-j", "1"], False, sticky)
+        allocation_scenario(suite, work, "static compress", static, True, sticky)
+
+
+def damaged_samples(suite, work):
+    """Cut and changed sample files: refused by name, nothing written."""
+    model, samples = sampled_model(work)
+    recipe = os.path.join(work, "static.yaml")
+    with open(recipe, "w", encoding="utf-8") as stream:
+        stream.write(STATIC)
+    good = open(samples, "rb").read()
+    rng = random.Random(12)
+    cuts = [good[:cut] for cut in sorted(rng.randrange(len(good)) for _ in range(40))]
+    for name, variants, codes in (("cut samples", cuts, {MODEL, IO}),
+                                  ("samples with changed bytes", [damage(good, rng) for _ in range(60)], {0, MODEL, IO})):
+        problems = []
+        for number, data in enumerate(variants):
+            folder = fresh(work)
+            path = os.path.join(work, f"cut{number}.npz")
+            with open(path, "wb") as stream:
+                stream.write(data)
+            for arguments in (["run", model, "-i", path, "-o", os.path.join(folder, "out.npz")],
+                              ["eval", model, "--data", path],
+                              ["compress", model, "-c", recipe, "--calib", path, "-q", "-o",
+                               os.path.join(folder, "out.onnx")]):
+                done = suite.run(arguments + ["-j", "1"], timeout=20)
+                if done.returncode != 0 or arguments[0] != "run":
+                    found = [problem for problem in judge(done, codes, folder if done.returncode != 0 else None)
+                             if "lines on stderr" not in problem]
+                    problems += [f"{name} {number}, {arguments[0]}: {problem}" for problem in found]
+            os.unlink(path)
+            shutil.rmtree(folder)
+        suite.case(f"{name} ({len(variants)})", problems)
 
 
 def full_disks(suite, work, model):
@@ -313,16 +378,32 @@ def unwritable(suite, work, model):
 def interrupts(suite, work):
     big = os.path.join(work, "big.onnx")
     small_model(big, side=2048, layers=4)
+    interrupt(suite, work, "compress", ["compress", big, "-o", "OUT/out.onnx", "-q"],
+              (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    model, samples = os.path.join(EXAMPLES, "lenet5.onnx"), os.path.join(EXAMPLES, "lenet5.calib.npz")
+    recipe = os.path.join(EXAMPLES, "..", "configs", "int8-static.yaml")
+    for name, arguments in (
+            ("run", ["run", model, "-i", samples, "-o", "OUT/out.npz"]),
+            ("eval", ["eval", model, "--data", samples]),
+            ("static compress", ["compress", model, "-c", recipe, "--calib", samples, "-o", "OUT/out.onnx", "-q"])):
+        interrupt(suite, work, name, arguments, (signal.SIGINT,))
+
+
+def interrupt(suite, work, name, command, signals):
+    """Sends each signal at 24 moments of a run."""
     whole = fresh(work)
     start = time.monotonic()
-    suite.run(["compress", big, "-o", os.path.join(whole, "out.onnx"), "-q"])
+    done = suite.run([argument.replace("OUT", whole) for argument in command])
     seconds = time.monotonic() - start
+    if done.returncode != 0:
+        suite.case(f"{name} without a signal", judge(done, {0}))
+        return
     good = {name: open(os.path.join(whole, name), "rb").read() for name in os.listdir(whole)}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in signals:
         problems, stopped = [], 0
         for i in range(24):
             folder = fresh(work)
-            process = subprocess.Popen([suite.vqc, "compress", big, "-o", os.path.join(folder, "out.onnx"), "-q"],
+            process = subprocess.Popen([suite.vqc, *(argument.replace("OUT", folder) for argument in command)],
                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             time.sleep(seconds * (i + 0.5) / 24)
             process.send_signal(number)
@@ -339,15 +420,15 @@ def interrupts(suite, work):
             shutil.rmtree(folder)
         if stopped == 0:
             problems.append("no run was stopped: the test did not test anything")
-        suite.case(f"{signal.Signals(number).name} at 24 moments ({stopped} stopped)", problems)
+        suite.case(f"{signal.Signals(number).name} at 24 moments of {name} ({stopped} stopped)", problems)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vqc", default="build/vqc")
     parser.add_argument("--failalloc", default="build/failalloc.so")
-    parser.add_argument("--only", help="only the group of this name: allocations, disks, models, places, rights, "
-                        "signals")
+    parser.add_argument("--only", help="only the group of this name: allocations, "
+                        "sample-allocations, samples, disks, models, places, rights, signals")
     options = parser.parse_args()
     suite = Suite(options)
     # The folder is opened for the other user of unwritable().
@@ -363,6 +444,8 @@ def main():
                          "  - {match: {name: 'matmul1'}, bits: 4, granularity: block, block_size: 16}\n")
         groups = {
             "allocations": lambda: allocations(suite, work, model, recipe),
+            "sample-allocations": lambda: sample_allocations(suite, work),
+            "samples": lambda: damaged_samples(suite, work),
             "disks": lambda: full_disks(suite, work, model),
             "models": lambda: damaged_models(suite, work, model, external),
             "places": lambda: wrong_places(suite, work, model),

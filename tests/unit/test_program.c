@@ -222,7 +222,7 @@ Test(program, memory_is_reused)
 
     mb_input(model, NULL, "x");
     for (int i = 0; i < 50; i++) { /* a chain: two arrays are enough */
-        char to[8];
+        char to[16];
         char both[20];
         (void)snprintf(to, sizeof to, "v%d", i);
         (void)snprintf(both, sizeof both, "%s x", from);
