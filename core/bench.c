@@ -118,6 +118,24 @@ static vqc_kernel_args taps_arguments(const buffers *b, bool in_cache)
                              .out = b->out};
 }
 
+/* Panels of a 3-wide convolution; the offsets lie where other kernels have their second input. */
+static vqc_gemm_gather gather_arguments(const buffers *b, size_t elements)
+{
+    static const size_t begin[2] = {0, 100}, column[2] = {0, 9};
+    const size_t k = elements / VQC_GEMM_COLS;
+    for (size_t i = 0; i < k; i++) {
+        const size_t offset = i / 3 * VQC_GEMM_COLS + i % 3;
+        memcpy(b->in2 + i * sizeof offset, &offset, sizeof offset);
+    }
+    return (vqc_gemm_gather){.x = (const void *)b->in,
+                             .offset = (const void *)b->in2,
+                             .k = k,
+                             .start = begin,
+                             .column = column,
+                             .pieces = 2,
+                             .out = (void *)b->out};
+}
+
 /* Blocks of the float32 products, one as the executor cuts them, and a 3 x 3 depthwise map; or
  * matrices and maps beyond the caches. */
 static void float_product(const buffers *b, bool in_cache, vqc_gemm_block *g, vqc_taps_row *t)
@@ -297,6 +315,11 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
     vqc_kernel_args a = gemm ? product : arguments(b, info, elements);
     a.gemm = &block;
     a.taps = &taps;
+    vqc_gemm_gather gather;
+    if (info->family == VQC_FAMILY_GEMM_GATHER) {
+        gather = gather_arguments(b, elements);
+        a.gather = &gather;
+    }
     size_t in, out;
     const size_t bytes = bytes_per_call(info, elements, &in, &out);
     double best[VQC_ISA_COUNT], best_copy = time_memcpy(b, bytes / 2, 1);

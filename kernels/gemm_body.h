@@ -368,4 +368,37 @@ void KERNEL(f32_gemm_pack)(const float *x, size_t rows, size_t cols, size_t x_st
     }
 }
 
+/* Every piece is moved as a whole vector; what it writes too much the next piece or step replaces.
+ */
+void KERNEL(f32_gemm_gather)(const vqc_gemm_gather *g)
+{
+    const size_t *offset = g->offset, *column = g->column, *start = g->start;
+    const size_t last = g->k == 0 ? 0 : g->k - 1;
+    float *out = g->out;
+    float spare[2 * VQC_GEMM_COLS];
+    if (g->k == 0)
+        return;
+    if (g->pieces == 1) {
+        const float *x = g->x + start[0];
+        for (size_t p = 0; p <= last; p++, out += VQC_GEMM_COLS)
+            g16_store(out, g16_load(x + offset[p]));
+        return;
+    }
+    if (g->pieces == 2) {
+        const float *x = g->x + start[0], *y = g->x + start[1];
+        const size_t at = column[1];
+        for (size_t p = 0; p < last; p++, out += VQC_GEMM_COLS) {
+            g16_store(out, g16_load(x + offset[p]));
+            g16_store(out + at, g16_load(y + offset[p]));
+        }
+    } else {
+        for (size_t p = 0; p < last; p++, out += VQC_GEMM_COLS)
+            for (size_t s = 0; s < g->pieces; s++)
+                g16_store(out + column[s], g16_load(g->x + offset[p] + start[s]));
+    }
+    for (size_t s = 0; s < g->pieces; s++)
+        g16_store(spare + column[s], g16_load(g->x + offset[last] + start[s]));
+    g16_store(out, g16_load(spare));
+}
+
 #endif

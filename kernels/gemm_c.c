@@ -63,3 +63,16 @@ void vqc_f32_gemm_pack__c(const float *x, size_t rows, size_t cols, size_t x_str
         }
     }
 }
+
+void vqc_f32_gemm_gather__c(const vqc_gemm_gather *g)
+{
+    float *out = g->out;
+    for (size_t p = 0; p < g->k; p++) {
+        size_t s = 0;
+        for (size_t j = 0; j < VQC_GEMM_COLS; j++) {
+            if (s + 1 < g->pieces && g->column[s + 1] == j)
+                s++;
+            *out++ = g->x[g->offset[p] + g->start[s] + j - g->column[s]];
+        }
+    }
+}

@@ -13,6 +13,8 @@
  *
  * - f32_copy_rows: out[i * out_stride + j] = x[i * x_stride + j * x_step], x_step >= 1: planes
  *   with padding around them or without, phases of strided convolutions.
+ * - f32_gemm_gather: one panel of B from where its elements lie, see vqc_gemm_gather: the columns
+ *   of a convolution over planes that are padded beforehand.
  *
  * Pointers are aligned to 4 bytes. finish: c + residual when there is one, then the clamp, which
  * keeps NaN and takes the limit on a tie: c = lo > c ? lo : c, then hi < c ? hi : c.
@@ -64,5 +66,18 @@ typedef struct vqc_taps_row {
     float *out; /* [n] */
     size_t n;
 } vqc_taps_row;
+
+/* out[p * 16 + j] = x[offset[p] + start[s] + j - column[s]] with the last piece s that begins at or
+ * before column j. For every step and piece 16 elements from x[offset[p] + start[s]] are readable.
+ */
+typedef struct vqc_gemm_gather {
+    const float *x;
+    const size_t *offset; /* [k] */
+    size_t k;
+    const size_t *start;  /* [pieces] */
+    const size_t *column; /* [pieces] 0 = column[0] < column[1] < ... < 16 */
+    size_t pieces;        /* 1 to 16 */
+    float *out;           /* [k][16] */
+} vqc_gemm_gather;
 
 #endif

@@ -63,7 +63,7 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
     } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM || f == VQC_FAMILY_INT_TAPS ||
                (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_TAPS)) {
         *in_bytes = 0;
-    } else if (f == VQC_FAMILY_GEMM_PACK || f == VQC_FAMILY_COPY_ROWS) {
+    } else if (f >= VQC_FAMILY_GEMM_PACK && f <= VQC_FAMILY_GEMM_GATHER) {
         *out_bytes = float_bytes;
     }
 }
@@ -285,6 +285,8 @@ static void call_gemm(const vqc_kernels *k, vqc_kernel_family family, const vqc_
         k->f32_gemm(a->gemm);
     else if (family == VQC_FAMILY_TAPS)
         k->f32_taps(a->taps);
+    else if (family == VQC_FAMILY_GEMM_GATHER)
+        k->f32_gemm_gather(a->gather);
     else if (family == VQC_FAMILY_COPY_ROWS)
         k->f32_copy_rows(a->in, a->rows, a->cols, a->in_stride, (size_t)a->width, a->out,
                          a->out_stride);
@@ -341,7 +343,7 @@ void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_ar
         call_pack(table, index, a);
     else if (family >= VQC_FAMILY_INT_PACK_ROWS && family <= VQC_FAMILY_INT_GEMM)
         call_int(table, index, a);
-    else if (family >= VQC_FAMILY_GEMM_ROWS && family <= VQC_FAMILY_COPY_ROWS)
+    else if (family >= VQC_FAMILY_GEMM_ROWS && family <= VQC_FAMILY_GEMM_GATHER)
         call_gemm(table, family, a, r);
     else if (family >= VQC_FAMILY_MATH_UNARY && family <= VQC_FAMILY_MATH_NORMALIZE)
         call_math(table, index, a, r);

@@ -52,8 +52,9 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_GEMM,
     VQC_FAMILY_TAPS,
     VQC_FAMILY_GEMM_PACK,
-    VQC_FAMILY_COPY_ROWS,  /* ... to here */
-    VQC_FAMILY_MATH_UNARY, /* kernels/kernel_list_math.h, from here ... */
+    VQC_FAMILY_COPY_ROWS,
+    VQC_FAMILY_GEMM_GATHER, /* ... to here */
+    VQC_FAMILY_MATH_UNARY,  /* kernels/kernel_list_math.h, from here ... */
     VQC_FAMILY_MATH_PARAMETRIC,
     VQC_FAMILY_MATH_BINARY,
     VQC_FAMILY_MATH_POOL,
@@ -114,8 +115,9 @@ typedef struct vqc_kernel_args {
     const void *bias;           /* [rows] or [cols] int32 or float; may be NULL */
     const int32_t *offsets;     /* [depth] */
     size_t depth;               /* of a product, in pairs */
-    const vqc_gemm_block *gemm; /* f32_gemm and f32_taps: everything */
+    const vqc_gemm_block *gemm; /* f32_gemm, f32_taps and f32_gemm_gather: everything */
     const vqc_taps_row *taps;
+    const vqc_gemm_gather *gather;
     size_t in2_stride;
     bool accumulate;
     float a, b;                    /* parameters of a function; mean and factor */

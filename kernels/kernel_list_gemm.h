@@ -12,6 +12,7 @@
       (const float *x, size_t rows, size_t cols, size_t x_stride, size_t width, float *out))       \
     X(f32_copy_rows, COPY_ROWS, F32, void,                                                         \
       (const float *x, size_t rows, size_t cols, size_t x_stride, size_t x_step, float *out,       \
-       size_t out_stride))
+       size_t out_stride))                                                                         \
+    X(f32_gemm_gather, GEMM_GATHER, F32, void, (const vqc_gemm_gather *gather))
 
 #endif

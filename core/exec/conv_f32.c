@@ -3,13 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/exec/conv_planes.h"
 #include "core/exec/conv_taps.h"
 #include "core/exec/gemm.h"
 #include "core/exec/gemm_operand.h"
 #include "core/memory.h"
 #include "kernels/kernels.h"
 
-enum { COLS = VQC_GEMM_COLS };
+enum {
+    COLS = VQC_GEMM_COLS,
+    CHUNK_FLOATS = 1 << 20, /* of padded planes at a time, when several images fit: 4 MiB */
+    MIN_PARALLEL_FLOATS = 1 << 16,
+    MIN_PLANE_FLOATS = 1 << 16 /* planes this small are always made */
+};
+
+/* Padded planes may be this many times as large as the input and output planes. */
+#define MOST_PADDING 4.0
 
 struct vqc_conv_weights {
     float *values; /* one packed left matrix [m, c * taps] per group, or plain for vqc_conv_taps */
@@ -67,7 +76,7 @@ void vqc_conv_weights_destroy(vqc_conv_weights *weights)
     }
 }
 
-/* ---- im2col, 16 output positions at a time ---- */
+/* ---- im2col from the input itself, 16 output positions at a time ---- */
 
 /* Positions next to each other in one output row. */
 typedef struct segment {
@@ -177,6 +186,114 @@ static void fill_im2col(const void *context, const float *x, size_t k0, size_t k
     }
 }
 
+/* ---- im2col from padded planes ---- */
+
+typedef struct padded {
+    const vqc_conv *conv;
+    vqc_conv_planes in;
+    size_t image_floats; /* planes of all groups of an image */
+    size_t images;       /* in memory at a time */
+    float *planes;
+} padded;
+
+/* vqc_gemm_fill_fn over the planes of one image and group. */
+static void fill_planes(const void *context, const float *planes, size_t k0, size_t k, size_t n0,
+                        size_t n, float *panels)
+{
+    const padded *p = context;
+    const size_t *size = p->in.size, *out = p->conv->out;
+    size_t start[COLS], column[COLS];
+    vqc_gemm_gather g = {.x = planes,
+                         .offset = p->in.offset + k0,
+                         .k = k,
+                         .start = start,
+                         .column = column,
+                         .out = panels};
+    size_t w = n0 % out[2], h = n0 / out[2] % out[1], d = n0 / out[2] / out[1];
+
+    for (size_t j = 0; j < n; j += COLS, g.out += k * COLS) {
+        const size_t width = n - j < COLS ? n - j : COLS;
+
+        g.pieces = 0;
+        for (size_t at = 0; at < width;) {
+            const size_t row = out[2] - w;
+            const size_t length = row < width - at ? row : width - at;
+
+            start[g.pieces] = (d * size[1] + h) * size[2] + w;
+            column[g.pieces++] = at;
+            at += length;
+            w += length;
+            if (w == out[2]) {
+                w = 0;
+                h++;
+                d += h == out[1];
+                h = h == out[1] ? 0 : h;
+            }
+        }
+        vqc_kernels_get()->f32_gemm_gather(&g);
+    }
+}
+
+/* Whether planes with padding are of a size like the input's and output's; huge padding or strides
+ * make them larger. */
+static bool planes_fit(const vqc_conv *conv, const vqc_conv_planes *p)
+{
+    const double most = (double)conv->in_size + (double)conv->out_size * (double)conv->m;
+
+    return (double)p->plane_floats <= MOST_PADDING * most + MIN_PLANE_FLOATS;
+}
+
+/* Plans planes and takes memory for those of some images, padding zero; p->planes stays NULL when
+ * they do not pay. */
+static vqc_status make_planes(vqc_exec_call *call, const vqc_conv *conv, padded *p)
+{
+    size_t floats, size_bytes;
+    const vqc_status status = vqc_conv_planes_plan(call, conv, &p->in);
+
+    if (status != VQC_OK || !planes_fit(conv, &p->in)) {
+        return status;
+    }
+    p->conv = conv;
+    if (!vqc_size_mul(p->in.plane_floats, conv->c * conv->group, &p->image_floats)) {
+        return vqc_fail_memory(call->error, SIZE_MAX);
+    }
+    p->images = p->image_floats > 0 ? CHUNK_FLOATS / p->image_floats : conv->n;
+    p->images = p->images < 1 ? 1 : p->images < conv->n ? p->images : conv->n;
+    /* Behind the last plane a gather reads what it does not use. */
+    if (!vqc_size_mul(p->image_floats, p->images, &floats) ||
+        !vqc_size_add(floats, COLS, &floats) ||
+        !vqc_size_mul(floats, sizeof *p->planes, &size_bytes)) {
+        return vqc_fail_memory(call->error, SIZE_MAX);
+    }
+    p->planes = vqc_exec_scratch(call, size_bytes);
+    if (p->planes == NULL) {
+        return vqc_operand_failed(call);
+    }
+    memset(p->planes, 0, size_bytes);
+    return VQC_OK;
+}
+
+/* The planes of `images` images x. */
+static void fill_images(const vqc_exec_call *call, const padded *p, const float *x, size_t images)
+{
+    const vqc_conv *conv = p->conv;
+    const size_t channels = images * conv->group * conv->c;
+    const bool large = channels * conv->in_size >= MIN_PARALLEL_FLOATS;
+    size_t threads = call->threads > 1 && large ? (size_t)call->threads : 1;
+
+    threads = threads < channels ? threads : channels;
+#pragma omp parallel for schedule(static, 1) num_threads((int)threads) if (threads > 1)
+    for (size_t thread = 0; thread < threads; thread++) {
+        const size_t from = thread * channels / threads;
+        const size_t to = (thread + 1) * channels / threads;
+
+        vqc_conv_planes_copy(conv, &p->in, x + from * conv->in_size, to - from,
+                             p->planes + from * p->in.plane_floats);
+    }
+}
+
+/* ---- the convolution ---- */
+
 /* Whether output position i reads input position i only. */
 static bool is_pointwise(const vqc_conv *conv)
 {
@@ -189,48 +306,68 @@ static bool is_pointwise(const vqc_conv *conv)
     return true;
 }
 
+/* Product i, over images and groups, but for its right side. */
+static vqc_gemm_item item_of(const vqc_exec_call *call, const vqc_conv *conv,
+                             const vqc_conv_weights *weights, const float *bias, float *y, size_t i)
+{
+    const float *residual = call->epilogue.residual;
+    const size_t to = i * conv->m * conv->out_size;
+
+    return (vqc_gemm_item){.a = weights->values + i % conv->group * weights->group_floats,
+                           .c = y + to,
+                           .row_bias = bias != NULL ? bias + i % conv->group * conv->m : NULL,
+                           .residual = residual != NULL ? residual + to : NULL};
+}
+
 vqc_status vqc_conv_f32(vqc_exec_call *call, const vqc_conv *conv, const vqc_conv_weights *weights,
                         const float *x, const float *bias, float *y)
 {
-    const size_t count = conv->n * conv->group;
-    const float *residual = call->epilogue.residual;
+    const size_t image = conv->group * conv->c * conv->in_size;
+    padded p = {.images = conv->n};
     vqc_gemm g = {.m = conv->m,
                   .n = conv->out_size,
                   .k = conv->c * conv->taps,
                   .c_stride = conv->out_size,
                   .left = weights->form,
+                  .right = vqc_gemm_right_rows(conv->in_size),
                   .epilogue = call->epilogue,
-                  .threads = call->threads,
-                  .item_count = count};
+                  .threads = call->threads};
     vqc_gemm_item *items;
     void *scratch;
+    vqc_status status = VQC_OK;
 
     if (vqc_conv_taps_fit(conv)) {
         return vqc_conv_taps(call, conv, weights->values, x, bias, y);
     }
-    items = vqc_exec_scratch(call, count * sizeof *items);
-    if (items == NULL) {
-        return vqc_operand_failed(call);
+    if (conv->n == 0 || conv->out_size == 0 || conv->m == 0) {
+        return VQC_OK;
     }
-    for (size_t i = 0; i < count; i++) {
-        const size_t to = i * conv->m * conv->out_size;
-
-        items[i] =
-            (vqc_gemm_item){.a = weights->values + i % conv->group * weights->group_floats,
-                            .b = x + i * conv->c * conv->in_size,
-                            .c = y + to,
-                            .row_bias = bias != NULL ? bias + i % conv->group * conv->m : NULL,
-                            .residual = residual != NULL ? residual + to : NULL};
+    if (!is_pointwise(conv)) {
+        status = make_planes(call, conv, &p);
+        g.right = (vqc_gemm_right){.form = VQC_GEMM_RIGHT_FILL,
+                                   .fill = p.planes != NULL ? fill_planes : fill_im2col,
+                                   .context = p.planes != NULL ? (const void *)&p : conv};
+    }
+    items = vqc_exec_scratch(call, p.images * conv->group * sizeof *items);
+    g.item_count = p.images * conv->group;
+    scratch = vqc_exec_scratch(call, vqc_gemm_scratch_bytes(&g));
+    if (status != VQC_OK || items == NULL || scratch == NULL) {
+        return status != VQC_OK ? status : vqc_operand_failed(call);
     }
     g.items = items;
-    g.right =
-        is_pointwise(conv)
-            ? vqc_gemm_right_rows(conv->in_size)
-            : (vqc_gemm_right){.form = VQC_GEMM_RIGHT_FILL, .fill = fill_im2col, .context = conv};
-    scratch = vqc_exec_scratch(call, vqc_gemm_scratch_bytes(&g));
-    if (scratch == NULL) {
-        return vqc_operand_failed(call);
+    for (size_t n = 0; n < conv->n; n += p.images) {
+        const size_t images = p.images < conv->n - n ? p.images : conv->n - n;
+
+        g.item_count = images * conv->group;
+        if (p.planes != NULL) {
+            fill_images(call, &p, x + n * image, images);
+        }
+        for (size_t i = 0; i < g.item_count; i++) {
+            items[i] = item_of(call, conv, weights, bias, y, n * conv->group + i);
+            items[i].b = p.planes != NULL ? p.planes + i * conv->c * p.in.plane_floats
+                                          : x + n * image + i * conv->c * conv->in_size;
+        }
+        vqc_gemm_run(&g, scratch);
     }
-    vqc_gemm_run(&g, scratch);
     return VQC_OK;
 }

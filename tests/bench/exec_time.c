@@ -4,8 +4,8 @@
  *     exec_time MODEL THREADS RUNS PROFILE_LINES INPUT.raw...
  *
  * INPUT.raw holds "DTYPE RANK DIM...\n" and then the values. Prints "best_ms NUMBER" over RUNS runs
- * after two that are not counted, then the PROFILE_LINES steps that took longest (in runs of their
- * own) as "step MS PERCENT OP LABEL".
+ * after two that are not counted, then the PROFILE_LINES steps that took longest (the best of RUNS
+ * runs of their own for each) as "step MS PERCENT OP LABEL".
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,25 +59,35 @@ static int compare(const void *a, const void *b)
     return x->time_ns < y->time_ns ? 1 : x->time_ns > y->time_ns ? -1 : 0;
 }
 
-static void print_profile(const vqc_runner *runner, size_t lines, int runs)
+/* Lowers best[i].time_ns to what the last run added to step i; before: what was there. */
+static void keep_best(const vqc_runner *runner, vqc_step_profile *best, uint64_t *before)
 {
     size_t count;
     const vqc_step_profile *steps = vqc_runner_profile_steps(runner, &count);
-    vqc_step_profile *sorted = malloc((count + 1) * sizeof *sorted);
+
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t took = steps[i].time_ns - before[i];
+
+        before[i] = steps[i].time_ns;
+        if (best[i].calls == 0 || took < best[i].time_ns) {
+            best[i] = steps[i];
+            best[i].time_ns = took;
+        }
+    }
+}
+
+static void print_profile(vqc_step_profile *best, size_t count, size_t lines)
+{
     double total = 0.0;
 
-    for (size_t i = 0; sorted != NULL && i < count; i++) {
-        sorted[i] = steps[i];
-        total += (double)steps[i].time_ns;
+    for (size_t i = 0; i < count; i++) {
+        total += (double)best[i].time_ns;
     }
-    if (sorted != NULL) {
-        qsort(sorted, count, sizeof *sorted, compare);
+    qsort(best, count, sizeof *best, compare);
+    for (size_t i = 0; i < count && i < lines && best[i].calls > 0; i++) {
+        printf("step %.4f %.1f %s %s\n", (double)best[i].time_ns * 1e-6,
+               100.0 * (double)best[i].time_ns / total, best[i].op, best[i].label);
     }
-    for (size_t i = 0; sorted != NULL && i < count && i < lines; i++) {
-        printf("step %.3f %.1f %s %s\n", (double)sorted[i].time_ns * 1e-6 / runs,
-               100.0 * (double)sorted[i].time_ns / total, sorted[i].op, sorted[i].label);
-    }
-    free(sorted);
 }
 
 static vqc_status run_once(vqc_runner *runner, const vqc_buffer *const *inputs, size_t outputs,
@@ -89,6 +99,29 @@ static vqc_status run_once(vqc_runner *runner, const vqc_buffer *const *inputs, 
     for (size_t i = 0; i < outputs; i++) {
         vqc_buffer_destroy(&made[i]);
     }
+    return status;
+}
+
+static vqc_status profile(vqc_runner *runner, const vqc_buffer *const *inputs, size_t outputs,
+                          int runs, size_t lines, vqc_error *error)
+{
+    size_t count;
+    vqc_status status = VQC_OK;
+    vqc_step_profile *best;
+    uint64_t *before;
+
+    (void)vqc_runner_profile_steps(runner, &count);
+    best = calloc(count + 1, sizeof *best);
+    before = calloc(count + 1, sizeof *before);
+    for (int i = 0; status == VQC_OK && best != NULL && before != NULL && i < runs; i++) {
+        status = run_once(runner, inputs, outputs, error);
+        keep_best(runner, best, before);
+    }
+    if (status == VQC_OK && best != NULL && before != NULL) {
+        print_profile(best, count, lines);
+    }
+    free(best);
+    free(before);
     return status;
 }
 
@@ -140,12 +173,10 @@ int main(int argc, char **argv)
         printf("best_ms %.4f\n", best);
         vqc_runner_profile(runner, true);
     }
-    for (int i = 0; status == VQC_OK && i < runs && atoi(argv[4]) > 0; i++) {
-        status = run_once(runner, inputs, outputs, &error);
+    if (status == VQC_OK && atoi(argv[4]) > 0) {
+        status = profile(runner, inputs, outputs, runs, (size_t)atoi(argv[4]), &error);
     }
-    if (status == VQC_OK) {
-        print_profile(runner, (size_t)atoi(argv[4]), runs);
-    } else {
+    if (status != VQC_OK) {
         printf("error %s\n", error.message);
     }
     vqc_runner_destroy(&runner);

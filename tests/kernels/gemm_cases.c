@@ -195,6 +195,43 @@ static void test_copy(const test_isa *isa, size_t rows, size_t cols)
                isa->name, rows, cols, step);
 }
 
+static void test_gather(const test_isa *isa, size_t k)
+{
+    enum { STEPS = 80, REACH = 500 };
+    size_t offset[STEPS], start[VQC_GEMM_COLS], column[VQC_GEMM_COLS];
+    size_t pieces = 0, reach = 0;
+    const size_t shift = below(4), likely = 1 + below(16);
+    for (size_t j = 0; j < VQC_GEMM_COLS; j++)
+        if (j == 0 || below(likely) == 0) {
+            column[pieces] = j;
+            start[pieces++] = below(REACH);
+        }
+    for (size_t p = 0; p < k; p++) {
+        offset[p] = below(REACH);
+        for (size_t s = 0; s < pieces; s++)
+            reach = offset[p] + start[s] > reach ? offset[p] + start[s] : reach;
+    }
+    const size_t x_count = reach + VQC_GEMM_COLS, count = k * VQC_GEMM_COLS;
+    float *x = array(LEFT, x_count, shift);
+    float *want = array(WANT, count, shift), *got = array(GOT, count, shift);
+    fill(x, x_count, true);
+    vqc_gemm_gather g = {.x = x,
+                         .offset = offset,
+                         .k = k,
+                         .start = start,
+                         .column = column,
+                         .pieces = pieces,
+                         .out = want};
+    vqc_kernels__c.f32_gemm_gather(&g);
+    g.out = got;
+    isa->table->f32_gemm_gather(&g);
+    if (test_breaks("f32_gemm_gather") && count > 0)
+        got[count / 2] += 1.0f;
+    test_check(same(want, got, count) && intact(got, count, shift),
+               "f32_gemm_gather %s: k %zu pieces %zu: differs from C or writes outside", isa->name,
+               k, pieces);
+}
+
 /* What an ISA likes most is within what buffers are made for. */
 static void test_rows(const test_isa *isa)
 {
@@ -252,6 +289,8 @@ void test_gemm_kernel(size_t index, const test_isa *isas, size_t isa_count)
                     test_pack(&isas[i], below(20), n);
                 else if (f == VQC_FAMILY_COPY_ROWS)
                     test_copy(&isas[i], below(12), n);
+                else if (f == VQC_FAMILY_GEMM_GATHER)
+                    test_gather(&isas[i], n);
             }
         }
         for (size_t l = 0; f == VQC_FAMILY_GEMM && l < sizeof layers / sizeof *layers; l++)

@@ -525,7 +525,7 @@ static void test_kernel(size_t index, const test_isa *isas, size_t isa_count)
         test_move_kernel(index, isas, isa_count);
         return;
     }
-    if (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_COPY_ROWS) {
+    if (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_GEMM_GATHER) {
         test_gemm_kernel(index, isas, isa_count);
         return;
     }
