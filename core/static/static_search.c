@@ -15,15 +15,15 @@ static const uint64_t PROBE_BUDGET = UINT64_C(60000000000);
 enum {
     MIN_TRIALS = 6,    /* whatever the model costs */
     MAX_TRIALS = 300,  /* however small it is */
-    TRIAL_SAMPLES = 8, /* samples on which settings are compared */
+    TRIAL_SAMPLES = 8, /* samples on which settings are compared, at least: all in small models */
     MIN_PROBES = 12,
     MAX_PROBES = 300,
     PROBE_SAMPLES = 4, /* samples on which single units are probed */
     NAMED = 16         /* units and weights that notes name one by one */
 };
 
-static const double MODE_MARGIN_DB = 0.5; /* chains run faster: linear must win by this much */
-static const double TENSOR_MARGIN_DB = 0.02;
+static const double MODE_MARGIN_DB = 0.5;   /* chains run faster: linear must win by this much */
+static const double TENSOR_MARGIN_DB = 0.1; /* less is luck */
 static const double WEIGHT_MARGIN_DB = 2.0; /* room for the noise of activations */
 
 /* ---- trials ---- */
@@ -58,10 +58,18 @@ static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out
     return status;
 }
 
-static size_t trials_left(const vqc_static_search *s)
+/* Few samples make the choice of an observer a choice for these samples. */
+static size_t trial_samples(const vqc_static_search *s)
 {
     uint64_t count = (uint64_t)vqc_reference_count(s->reference);
-    uint64_t work = s->sample_work * (count < TRIAL_SAMPLES ? count : TRIAL_SAMPLES) + 1;
+    bool small = s->sample_work < WORK_BUDGET / (count * MIN_TRIALS + 1) / 4;
+
+    return small || count < TRIAL_SAMPLES ? (size_t)count : TRIAL_SAMPLES;
+}
+
+static size_t trials_left(const vqc_static_search *s)
+{
+    uint64_t work = s->sample_work * (uint64_t)trial_samples(s) + 1;
     uint64_t allowed = WORK_BUDGET / work;
 
     allowed = allowed < MIN_TRIALS ? MIN_TRIALS : (allowed > MAX_TRIALS ? MAX_TRIALS : allowed);
@@ -106,12 +114,12 @@ static vqc_status choose_mode(vqc_static_search *s, vqc_error *error)
     vqc_status status;
 
     s->plan->mode = asked == VQC_STATIC_OPERATORS_LINEAR ? VQC_STATIC_LINEAR : VQC_STATIC_CHAINS;
-    status = run_trial(s, TRIAL_SAMPLES, &s->score, error);
+    status = run_trial(s, trial_samples(s), &s->score, error);
     if (status != VQC_OK || asked != VQC_STATIC_OPERATORS_AUTO) {
         return status;
     }
     s->plan->mode = VQC_STATIC_LINEAR;
-    status = run_trial(s, TRIAL_SAMPLES, &linear, error);
+    status = run_trial(s, trial_samples(s), &linear, error);
     if (status == VQC_OK && is_better(&linear, &s->score, MODE_MARGIN_DB)) {
         s->score = linear;
     } else {
@@ -141,7 +149,7 @@ static vqc_status choose_observer(vqc_static_search *s, const bool *open, vqc_er
     for (size_t i = 1; i < sizeof CANDIDATES / sizeof CANDIDATES[0] && status == VQC_OK; i++) {
         vqc_score score;
         set_open(s->plan, open, CANDIDATES[i]);
-        status = run_trial(s, TRIAL_SAMPLES, &score, error);
+        status = run_trial(s, trial_samples(s), &score, error);
         if (status == VQC_OK && is_better(&score, &s->score, TENSOR_MARGIN_DB)) {
             s->score = score;
             best = CANDIDATES[i];
@@ -186,7 +194,7 @@ static vqc_status refine_observers(vqc_static_search *s, const bool *open, vqc_e
                 continue;
             }
             set_group(p, open, roots, t, CANDIDATES[i]);
-            status = run_trial(s, TRIAL_SAMPLES, &score, error);
+            status = run_trial(s, trial_samples(s), &score, error);
             if (status != VQC_OK) {
                 break;
             }
@@ -214,7 +222,7 @@ static vqc_status choose_biases(vqc_static_search *s, vqc_error *error)
     }
     status = vqc_static_correct_biases(s->plan, &corrected, error);
     if (status == VQC_OK && corrected > 0) {
-        status = run_trial(s, TRIAL_SAMPLES, &after, error);
+        status = run_trial(s, trial_samples(s), &after, error);
     }
     if (status != VQC_OK || corrected == 0) {
         return status;
