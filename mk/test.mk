@@ -30,8 +30,12 @@ conformance: $(B)/vqc ## ONNX's own backend node tests through vqc
 zoo: $(B)/vqc ## every zoo model x every recipe against ONNX Runtime
 	@$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo
 
-golden: $(B)/vqc ## writes tests/golden/results.csv and tests/conformance/outcomes.csv anew
+static-zoo: $(B)/vqc ## every zoo model with calibration data x the static recipes against ONNX Runtime
+	@$(PYTHON_VENV) tests/oracle/static_zoo.py --vqc $(B)/vqc --work $(B)/static-zoo
+
+golden: $(B)/vqc ## writes tests/golden/*.csv and tests/conformance/outcomes.csv anew
 	@$(PYTHON_VENV) tests/oracle/zoo_run.py --vqc $(B)/vqc --work $(B)/zoo --write-golden
+	@$(PYTHON_VENV) tests/oracle/static_zoo.py --vqc $(B)/vqc --work $(B)/static-zoo --write-golden
 	@$(PYTHON_VENV) tests/conformance/run.py --vqc $(B)/vqc --work $(B)/conformance --write-outcomes
 
 faults: $(B)/vqc $(B)/failalloc.so ## failing allocations, full disks, cut files, interrupts
@@ -53,9 +57,10 @@ $(B)/%_tool: $(B)/obj/tests/oracle/%_tool.o $(B)/libvqc.a
 self-test: all $(B)/unit-tests $(B)/test_kernels $(B)/failalloc.so $(FUZZ_NAMES:%=$(B)/replay/%) ## a deliberately failing case for each runner, run inverted
 	+@VQC=$(abspath $(B))/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/self_test.sh
 
-bench: $(B)/vqc ## kernel speeds, then time and memory for a 1 GiB model beside cp and ONNX Runtime's tools
+bench: $(B)/vqc ## kernel speeds, then time and memory for a 1 GiB model and static int8 beside ONNX Runtime's tools
 	$(B)/vqc bench
 	@$(PYTHON_VENV) tests/bench/large_model.py --vqc $(B)/vqc --work $(B)/bench
+	@$(PYTHON_VENV) tests/bench/static_bench.py --vqc $(B)/vqc --work $(B)/bench/static
 
-.PHONY: test test-run check unit cli threads conformance zoo golden faults example-same oracles self-test bench
+.PHONY: test test-run check unit cli threads conformance zoo static-zoo golden faults example-same oracles self-test bench
 .SECONDARY: $(B)/obj/tests/oracle/opset_tool.o

@@ -196,6 +196,41 @@ Test(static_rewrite, float_islands)
     static_case_end(&c);
 }
 
+/* A float Conv between integers is hidden from ONNX Runtime, which would code its weights. */
+Test(static_rewrite, float_layers_between_integers)
+{
+    static_case c = static_case_make(network(17, 0.2f), NULL, IMAGE, 4);
+
+    static_case_unit(&c, "y1")->in_float = true; /* r -> y1 -> Add, in float */
+    vqc_static_plan_decide(&c.fixed);
+    cr_assert_eq(count_nodes(rewrite(&c, false), "Max"), 0, "its output is not quantized");
+    static_case_end(&c);
+
+    vqc_model *model = network(17, 0.2f);
+    STATIC_WEIGHT(model, "w4", 5, 0.2f, 3, 5, 1, 1);
+    mb_node(model, NULL, "Conv", "y w4", "z");
+    mb_node(model, NULL, "Relu", "y1", "y1r");
+    mb_node(model, NULL, "Conv", "y1r w4b", "z2");
+    STATIC_WEIGHT(model, "w4b", 6, 0.2f, 3, 5, 1, 1);
+    mb_output(model, NULL, "z");
+    mb_output(model, NULL, "z2");
+    c = static_case_make(model, NULL, IMAGE, 4);
+    static_case_unit(&c, "y1")->in_float = true; /* r -> y1 -> Relu -> codes */
+    vqc_static_plan_decide(&c.fixed);
+    Onnx__GraphProto *graph = rewrite(&c, false);
+    assert_sorted(graph);
+    cr_assert_eq(count_nodes(graph, "Max"), 1);
+    cr_assert_eq(count_nodes(rewrite(&c, true), "Max"), 0, "not while searching");
+    for (size_t i = 0; i < graph->n_node; i++) {
+        if (strcmp(graph->node[i]->op_type, "Max") == 0) {
+            cr_assert_str_eq(graph->node[i]->input[0], "r");
+            cr_assert_str_eq(graph->node[i + 1]->op_type, "Conv");
+            cr_assert_str_eq(graph->node[i + 1]->input[0], graph->node[i]->output[0]);
+        }
+    }
+    static_case_end(&c);
+}
+
 /* ---- what it computes ---- */
 
 static vqc_score score(static_case *c, vqc_model *model)
