@@ -31,7 +31,7 @@ static char *saved(const vqc_stats *stats, size_t *size)
     vqc_error error = {VQC_OK, ""};
     char *text;
     FILE *file;
-    long end;
+    long end = 0;
 
     REQUIRE(mkdtemp(folder) != NULL);
     (void)snprintf(path, sizeof path, "%s/stats.json", folder);
