@@ -129,16 +129,16 @@ static float zero_of(const nbits *w, size_t row, size_t block)
 static void decode_block(const nbits *w, const uint8_t *codes, size_t first, size_t n, float zero,
                          float scale, float *to)
 {
-    float values[256];
+    float values[128];
 
-    for (unsigned i = 0; i < 1u << w->bits; i++) {
-        values[i] = ((float)i - zero) * scale;
-    }
-    if (w->bits == 8) {
+    if (w->bits == 8) { /* a table would be longer than most blocks */
         for (size_t i = 0; i < n; i++) {
-            to[i * PANEL] = values[codes[first + i]];
+            to[i * PANEL] = ((float)codes[first + i] - zero) * scale;
         }
         return;
+    }
+    for (unsigned i = 0; i < 1u << w->bits; i++) {
+        values[i] = ((float)i - zero) * scale;
     }
     if (w->bits == 4 && first % 2 == 0) {
         for (size_t i = 0; i < n; i++) {

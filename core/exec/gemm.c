@@ -116,6 +116,11 @@ static void pack(const float *b, size_t k, size_t n, size_t step, size_t column,
     for (size_t j = 0; j < n; j += width, out += width * k) {
         const size_t count = min_size(width, n - j);
 
+        if (step == 1 && count == width) {
+            vqc_kernels_get()->f32_transpose(b + j * column, width, k, column, out, width);
+            continue;
+        }
+
         for (size_t l = 0; l < width; l++) {
             const float *from = b + (j + l) * column;
 

@@ -74,18 +74,12 @@ static void REAL(gru_row)(const vqc_recurrence *self, real *gates, const real *r
             candidate[i] += reset[i] * (recurrent[i] + (rb != NULL ? rb[i] : (real)0));
         }
     } else {
-        const real *r = self->r;
         for (size_t i = 0; i < n; i++) {
             scratch[i] = reset[i] * h[i];
         }
-        for (size_t k = 0; k < n; k++) {
-            const real *row = r + k * 3 * n + 2 * n;
-            real factor = scratch[k];
-#pragma omp simd
-            for (size_t i = 0; i < n; i++) {
-                candidate[i] += factor * row[i];
-            }
-        }
+        vqc_exec_multiply_rows(self->class, (vqc_rows){scratch, n},
+                               (vqc_rows){(const real *)self->r + 2 * n, 3 * n}, candidate, n, 1, n,
+                               n, 1);
     }
     REAL(activate)(self, 1, candidate, n);
     for (size_t i = 0; i < n; i++) {
@@ -111,25 +105,15 @@ static void REAL(recur)(const vqc_recurrence *self)
                           self->threads);
         return;
     }
-    for (size_t b = 0; b < self->batch; b++) {
-        const real *h = (const real *)self->h + b * n;
-        real *row = gates + b * columns;
-        real *sum = extra + b * 2 * n;
-        size_t direct = self->linear_before_reset ? n : 0;
-
-        memset(sum, 0, n * sizeof *sum);
-        for (size_t k = 0; k < n; k++) {
-            const real *weights = (const real *)self->r + k * columns;
-            real factor = h[k];
-#pragma omp simd
-            for (size_t i = 0; i < 2 * n; i++) {
-                row[i] += factor * weights[i];
-            }
-#pragma omp simd
-            for (size_t i = 0; i < direct; i++) {
-                sum[i] += factor * weights[2 * n + i];
-            }
+    vqc_exec_multiply_rows(self->class, (vqc_rows){self->h, n}, (vqc_rows){self->r, columns}, gates,
+                           columns, self->batch, n, 2 * n, self->threads);
+    if (self->linear_before_reset) {
+        for (size_t b = 0; b < self->batch; b++) {
+            memset(extra + b * 2 * n, 0, n * sizeof *extra);
         }
+        vqc_exec_multiply_rows(self->class, (vqc_rows){self->h, n},
+                               (vqc_rows){(const real *)self->r + 2 * n, columns}, extra, 2 * n,
+                               self->batch, n, n, self->threads);
     }
 }
 

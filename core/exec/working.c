@@ -1,7 +1,10 @@
 #include "core/exec/working.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/exec/gemm.h"
 #include "core/memory.h"
 
 size_t vqc_class_width(vqc_class class)
@@ -110,11 +113,11 @@ vqc_status vqc_exec_expect(vqc_exec_call *call, size_t index, int32_t dtype, siz
 
 /* Rows of c += a b in panels of columns that stay in the level 1 cache. */
 #define DEFINE_MULTIPLY(name, type)                                                                \
-    static void name(const type *a, const type *b, type *restrict c, size_t k, size_t n,           \
+    static void name(const type *a, const type *b, size_t b_stride, type *restrict c, size_t k,    \
                      size_t from, size_t to)                                                       \
     {                                                                                              \
         for (size_t p = 0; p < k; p++) {                                                           \
-            const type *row = b + p * n;                                                           \
+            const type *row = b + p * b_stride;                                                    \
             type factor = a[p];                                                                    \
             _Pragma("omp simd") for (size_t j = from; j < to; j++)                                 \
             {                                                                                      \
@@ -123,16 +126,56 @@ vqc_status vqc_exec_expect(vqc_exec_call *call, size_t index, int32_t dtype, siz
         }                                                                                          \
     }
 
-DEFINE_MULTIPLY(multiply_f32, float)
 DEFINE_MULTIPLY(multiply_f64, double)
 DEFINE_MULTIPLY(multiply_u64, uint64_t)
 
+/* The float32 product without memory for a packed block: the same chains. */
+static void multiply_f32(const float *a, const float *b, size_t b_stride, float *c, size_t k,
+                         size_t from, size_t to)
+{
+    for (size_t p = 0; p < k; p++) {
+        for (size_t j = from; j < to; j++) {
+            c[j] = fmaf(a[p], b[p * b_stride + j], c[j]);
+        }
+    }
+}
+
 enum { PANEL = 256, THREAD_WORK = 1 << 20 };
 
-void vqc_exec_multiply(vqc_class class, const void *a, const void *b, void *c, size_t m, size_t k,
-                       size_t n, int threads)
+/* False when there is no memory for the block of b that is packed on the way. */
+static bool multiply_packed(vqc_rows a, vqc_rows b, float *c, size_t c_stride, size_t m, size_t k,
+                            size_t n, int threads)
 {
-    if (k == 0 || n == 0) {
+    vqc_gemm_item item = {.a = a.data, .b = b.data, .c = c};
+    vqc_gemm g = {.m = m,
+                  .n = n,
+                  .k = k,
+                  .c_stride = c_stride,
+                  .left = vqc_gemm_left_rows(m, a.stride),
+                  .right = vqc_gemm_right_rows(b.stride),
+                  .accumulate = true,
+                  .threads = threads > 1 ? threads : 1,
+                  .items = &item,
+                  .item_count = 1};
+    size_t size_bytes = vqc_gemm_scratch_bytes(&g);
+    float small[512];
+    float *scratch = size_bytes <= sizeof small ? small : malloc(size_bytes);
+
+    if (scratch == NULL) {
+        return false;
+    }
+    vqc_gemm_run(&g, scratch);
+    if (scratch != small) {
+        free(scratch);
+    }
+    return true;
+}
+
+void vqc_exec_multiply_rows(vqc_class class, vqc_rows a, vqc_rows b, void *c, size_t c_stride,
+                            size_t m, size_t k, size_t n, int threads)
+{
+    if (m == 0 || k == 0 || n == 0 ||
+        (class == VQC_CLASS_F32 && multiply_packed(a, b, c, c_stride, m, k, n, threads))) {
         return;
     }
 #pragma omp parallel for num_threads(threads)                                                      \
@@ -141,12 +184,21 @@ void vqc_exec_multiply(vqc_class class, const void *a, const void *b, void *c, s
         for (size_t j = 0; j < n; j += PANEL) {
             size_t to = n - j < PANEL ? n : j + PANEL;
             if (class == VQC_CLASS_F32) {
-                multiply_f32((const float *)a + i * k, b, (float *)c + i * n, k, n, j, to);
+                multiply_f32((const float *)a.data + i * a.stride, b.data, b.stride,
+                             (float *)c + i * c_stride, k, j, to);
             } else if (class == VQC_CLASS_F64) {
-                multiply_f64((const double *)a + i * k, b, (double *)c + i * n, k, n, j, to);
+                multiply_f64((const double *)a.data + i * a.stride, b.data, b.stride,
+                             (double *)c + i * c_stride, k, j, to);
             } else {
-                multiply_u64((const uint64_t *)a + i * k, b, (uint64_t *)c + i * n, k, n, j, to);
+                multiply_u64((const uint64_t *)a.data + i * a.stride, b.data, b.stride,
+                             (uint64_t *)c + i * c_stride, k, j, to);
             }
         }
     }
+}
+
+void vqc_exec_multiply(vqc_class class, const void *a, const void *b, void *c, size_t m, size_t k,
+                       size_t n, int threads)
+{
+    vqc_exec_multiply_rows(class, (vqc_rows){a, k}, (vqc_rows){b, n}, c, n, m, k, n, threads);
 }

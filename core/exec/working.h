@@ -36,9 +36,19 @@ vqc_status vqc_exec_expect(vqc_exec_call *call, size_t index, int32_t dtype, siz
 
 /*
  * c [m, n] += a [m, k] b [k, n], all dense and of one class; each c is one chain of products in the
- * order of k, at any number of threads. Integers wrap.
+ * order of k (fused multiply-adds in float32), at any number of threads. Integers wrap.
  */
 void vqc_exec_multiply(vqc_class class, const void *a, const void *b, void *c, size_t m, size_t k,
                        size_t n, int threads);
+
+/* One operand of vqc_exec_multiply_rows: rows `stride` elements apart. */
+typedef struct vqc_rows {
+    const void *data;
+    size_t stride;
+} vqc_rows;
+
+/* The same with rows that lie apart; those of c lie c_stride elements apart. */
+void vqc_exec_multiply_rows(vqc_class class, vqc_rows a, vqc_rows b, void *c, size_t c_stride,
+                            size_t m, size_t k, size_t n, int threads);
 
 #endif

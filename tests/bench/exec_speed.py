@@ -25,7 +25,7 @@ MODELS = ("squeezenet1.0_fp32", "mobilenetv2_fp32_dithered", "yolox_nano", "cifa
           "super_resolution_10", "mnist_sigmoid_6x200", "mnist-8", "magika_v3_3", "cifar_vit_ibp_3_3_8", "fns_mosaic",
           "ppocr_v3_det", "dnsmos_sig_bak_ovr", "basic_pitch", "aidreams_llama_233k", "capp_gpt", "tinytimemixer_etth1")
 SIZES = {"ppocr_v3_det": [1, 3, 320, 320], "basic_pitch": [1, 43844, 1], "super_resolution_10": [1, 1, 224, 224],
-         "dnsmos_sig_bak_ovr": [1, 144160]}
+         "dnsmos_sig_bak_ovr": [1, 144160], "tinytimemixer_etth1": [1, 512, 7]}
 
 ort.set_default_logger_severity(4)
 
