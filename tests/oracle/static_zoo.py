@@ -46,7 +46,9 @@ ACCURACY_POINTS_DEFAULT = 0.5
 AGREEMENT_DB = 0.5
 AGREEMENT_CEILING_DB = 45.0  # above, both are the rounding of a few values
 FOLD_SQNR_DB = 80.0
-LINEAR = {"Conv", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm"}
+# What computes in float; MatMulNBits is what the optimizer makes of a MatMul with a weight-only int8 weight.
+LINEAR = {"Conv", "FusedConv", "MatMul", "FusedMatMul", "MatMulNBits", "Gemm", "FusedGemm"}
+FEW_SAMPLES = 32
 IMAGE = {
     "caffe": ["crop=224", "order=bgr", "mean=104:117:123"],
     "tf": ["crop=224", "order=rgb", "mean=127.5", "std=127.5"],
@@ -86,6 +88,7 @@ class Case:
         return arguments
 
     def feeds(self):
+        common.FEW_SAMPLES = FEW_SAMPLES
         common.LABELLED_SAMPLES = PICTURES if self.picture else LABELLED_SAMPLES
         feeds, labels, offset = self.model.feeds(True)
         if labels is None:

@@ -283,9 +283,9 @@ Test(static_plan, weights_that_cannot_be_integers_stay)
 static void check_codes(static_case *c, const char *name, float levels, float lo)
 {
     const vqc_tensor *t = static_case_tensor(c, name);
-    float reach = t->bits == 16 ? 2.0f : 1.0f; /* 16-bit ranges have headroom */
-    float min = reach * fminf(t->stats->all.min, 0.0f);
-    float max = reach * fmaxf(t->stats->all.max, 0.0f);
+    float room = t->bits == 16 ? 2.0f : 1.0f; /* 16-bit ranges reach twice as far */
+    float min = room * fminf(t->stats->all.min, 0.0f);
+    float max = room * fmaxf(t->stats->all.max, 0.0f);
     float scale = (max - min) / levels;
 
     cr_assert_float_eq(t->scale, scale, 1e-6f * scale, "%s: %g, %g", name, (double)t->scale,
