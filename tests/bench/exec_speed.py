@@ -1,9 +1,10 @@
 """Time of core/exec against ONNX Runtime on the zoo's models: exec_speed.py [--threads 1,2] [--rounds N] [--profile N]
-[--batch N] [MODEL...].
+[--batch N] [--cpu-time] [MODEL...].
 
 Both run the same random inputs of the model's shapes (free dimensions: --batch for the first, 1 or a given size
 otherwise); measurements alternate and the best of all rounds counts. Prints one line per model and thread count: vqc
-ms, ONNX Runtime ms, ratio. Needs the oracle environment and a built libvqc.a (make B=...).
+ms, ONNX Runtime ms, ratio. --cpu-time: for one thread, processor time of that thread instead of elapsed time (both), so
+that a machine that others use does not decide. Needs the oracle environment and a built libvqc.a (make B=...).
 """
 
 import argparse
@@ -61,8 +62,10 @@ def make_inputs(path, name, batch):
     return feeds
 
 
-def time_ours(tool, path, threads, runs, profile, files):
-    run = subprocess.run([tool, path, str(threads), str(runs), str(profile)] + files, capture_output=True, text=True)
+def time_ours(tool, path, threads, runs, profile, files, cpu_time):
+    environment = dict(os.environ, EXEC_TIME_CPU="1") if cpu_time else None
+    run = subprocess.run([tool, path, str(threads), str(runs), str(profile)] + files, capture_output=True, text=True,
+                         env=environment)
     lines = run.stdout.splitlines()
     if run.returncode != 0:
         return None, [run.stdout.strip() or run.stderr.strip() or f"exit code {run.returncode}"]
@@ -75,6 +78,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", type=int, default=0)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("models", nargs="*")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -97,17 +101,19 @@ def main():
                 settings = ort.SessionOptions()
                 settings.intra_op_num_threads = threads
                 session = ort.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+                cpu_time = options.cpu_time and threads == 1
+                now = time.thread_time if cpu_time else time.perf_counter
                 best, ours, notes = float("inf"), float("inf"), []
                 for _ in range(options.rounds):
-                    start = time.perf_counter()
+                    start = now()
                     session.run(None, feeds)
-                    once = time.perf_counter() - start
-                    runs = max(3, min(200, int(0.3 / once)))
+                    once = now() - start
+                    runs = max(3, min(200, int(0.3 / max(once, 1e-6))))
                     for _ in range(runs):
-                        start = time.perf_counter()
+                        start = now()
                         session.run(None, feeds)
-                        best = min(best, (time.perf_counter() - start) * 1e3)
-                    took, notes = time_ours(tool, path, threads, runs, options.profile, files)
+                        best = min(best, (now() - start) * 1e3)
+                    took, notes = time_ours(tool, path, threads, runs, options.profile, files, cpu_time)
                     if took is None:
                         break
                     ours = min(ours, took)
