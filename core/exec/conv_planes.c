@@ -44,7 +44,8 @@ vqc_status vqc_conv_planes_plan(vqc_exec_call *call, const vqc_conv *conv, vqc_c
     }
     p->span = ((conv->out[0] - 1) * p->size[1] + conv->out[1] - 1) * p->size[2] + conv->out[2];
     if (!vqc_size_mul(p->phase_floats, phases, &p->plane_floats) ||
-        !vqc_size_mul(p->plane_floats, conv->c, &count) || !vqc_size_mul(count, sizeof(float), &size_bytes) ||
+        !vqc_size_mul(p->plane_floats, conv->c, &count) ||
+        !vqc_size_mul(count, sizeof(float), &size_bytes) ||
         !vqc_size_mul(conv->c * conv->taps, sizeof *p->offset, &size_bytes)) {
         return vqc_fail_memory(call->error, SIZE_MAX);
     }

@@ -393,17 +393,20 @@ static void sum_up(const scoring *s, size_t samples, vqc_score *out)
     out->sqnr_db = INFINITY;
     for (size_t o = 0; o < outputs; o++) {
         output_sums all = {0};
+        size_t values = 0;
         double db;
         for (size_t i = 0; i < samples; i++) {
             const output_sums *one = &s->sums[i * outputs + o];
             all.ref2 += one->ref2;
             all.err2 += one->err2;
             out->nonfinite += one->nonfinite;
+            values += s->self->samples[i].outputs[o]->elements;
         }
         db = all.err2 > 0.0 ? 10.0 * log10(all.ref2 / all.err2) : INFINITY;
         if (db < out->sqnr_db) {
             out->sqnr_db = db;
             out->worst_output = o;
+            out->values = values;
         }
     }
     for (size_t i = 0; i < samples; i++) {

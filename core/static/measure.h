@@ -13,6 +13,7 @@ typedef struct vqc_reference vqc_reference;
 typedef struct vqc_score {
     double sqnr_db; /* 10 log10(sum ref^2 / sum (ref - got)^2) over all samples: worst output */
     size_t worst_output; /* which one */
+    size_t values;       /* compared in it */
     double agreement;    /* share of samples with the same top-1 class in output 0 */
     double
         accuracy_ref; /* share of samples whose label is the original's top-1; NAN without labels */

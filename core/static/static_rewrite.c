@@ -388,6 +388,43 @@ static bool looks_quantizable(const vqc_static_plan *p, size_t index)
     return p->tensors[output].quantized;
 }
 
+/*
+ * ONNX Runtime joins MatMul and Add with a constant to a Gemm before it looks for integer
+ * operators, and finds none then, because the bias is float.
+ */
+static bool looks_like_gemm(const vqc_static_plan *p, size_t index)
+{
+    const vqc_unit *unit = &p->units[index];
+    const vqc_tensor *output = unit->output == VQC_NO_TENSOR ? NULL : &p->tensors[unit->output];
+    const Onnx__NodeProto *reader;
+
+    if (!unit->quantized || unit->quantized_output || !vqc_node_is(unit->node, "MatMul") ||
+        output == NULL || output->reader_count != 1) {
+        return false;
+    }
+    reader = p->units[output->readers[0]].node;
+    return vqc_node_is(reader, "Add") && reader->n_input == 2 &&
+           (vqc_static_tensor(p, reader->input[0]) == VQC_NO_TENSOR ||
+            vqc_static_tensor(p, reader->input[1]) == VQC_NO_TENSOR);
+}
+
+/* `node` is a copy already. */
+static vqc_status push_apart_from_add(rewriter *r, Onnx__NodeProto *node)
+{
+    const char *output = node->output[0];
+    const char *raw = fresh(r, "r");
+    vqc_status status;
+
+    if (raw == NULL) {
+        return no_memory(r);
+    }
+    node->output[0] = (char *)(uintptr_t)raw;
+    status = push_node(r, node);
+    return status == VQC_OK
+               ? push_node(r, vqc_node_create(r->arena, "Max", "", NULL, &raw, 1, &output, 1))
+               : status;
+}
+
 static vqc_status push_float_node(rewriter *r, size_t index, Onnx__NodeProto *node)
 {
     const char *input;
@@ -439,10 +476,11 @@ static vqc_status rewrite_unit(rewriter *r, size_t index)
         return push_output_pairs(r, index, node);
     }
     if (status == VQC_OK) {
-        status = push_float_node(r, index, node);
+        status = !r->simulate && looks_like_gemm(p, index) ? push_apart_from_add(r, node)
+                                                           : push_float_node(r, index, node);
     }
-    for (size_t o = 0; o < node->n_output && status == VQC_OK; o++) {
-        size_t tensor = vqc_static_tensor(p, node->output[o]);
+    for (size_t o = 0; o < unit->node->n_output && status == VQC_OK; o++) {
+        size_t tensor = vqc_static_tensor(p, unit->node->output[o]);
         if (tensor != VQC_NO_TENSOR) {
             status = push_reader_pair(r, tensor);
         }
