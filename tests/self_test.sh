@@ -78,6 +78,10 @@ must_fail "faults" 'FAIL a deliberate failure' deliberate "$VENV/bin/python" tes
     --vqc "$VQC" --failalloc "$B/failalloc.so" --only none
 must_fail "conformance" 'a deliberate failure' deliberate "$VENV/bin/python" tests/conformance/run.py \
     --vqc "$VQC" --work "$work/conformance" --limit 20
+must_fail "conformance (executor)" 'run: got .* has "a deliberate failure"' deliberate "$VENV/bin/python" \
+    tests/conformance/run.py --vqc "$VQC" --work "$work/conformance" --limit 20
+must_fail "zoo executor" '^FAIL lenet5:' deliberate env B="$B" MAKE="$MAKE" "$VENV/bin/python" \
+    tests/oracle/test_zoo_exec.py lenet5
 must_fail "zoo" 'bytes_after' deliberate "$VENV/bin/python" tests/oracle/zoo_run.py \
     --vqc "$VQC" --work "$work/zoo" --model lenet5 --recipe int8 --processes 1
 echo "$passed passed, $failed failed"

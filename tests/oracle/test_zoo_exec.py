@@ -66,9 +66,9 @@ def worst_error(reference, got):
 
 def main():
     only = sys.argv[1:]
-    models = [model for model in (common.all_models() if common.zoo_folder() else []) if not only or model.name in only]
+    models = [model for model in common.all_models() if not only or model.name in only]
     if not models:
-        print("SKIP the model zoo is not there ($VQC_ZOO)")
+        print("SKIP no model of these names")
         summary(0, 0, 1)
         return
     tool = run_tool.build_tool()
@@ -89,6 +89,8 @@ def main():
                 session.run(None, feed)
                 begin = time.perf_counter()
                 reference = session.run(None, feed)
+                if os.environ.get("VQC_DELIBERATE_FAILURE"):
+                    reference = [np.asarray(ref) + np.asarray(ref) for ref in reference]
                 ort_ms = (time.perf_counter() - begin) * 1e3
                 worst, relative = worst_error(reference, result.outputs)
                 good = worst >= LOOSE_DB.get(model.name, MIN_SQNR_DB)
