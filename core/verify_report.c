@@ -6,7 +6,7 @@
 #include "core/exec/program.h"
 #include "core/verify.h"
 
-enum { VALUE_SAMPLES = 4 /* samples on which the values inside the models are compared */ };
+enum { VALUE_SAMPLES = 2 /* samples on which the values inside the models are compared */ };
 
 static const double GOOD_DB = 20.0; /* below, the report says which node to look at */
 

@@ -15,7 +15,7 @@ enum {
 };
 
 static const double MARGIN_DB = 1.0;    /* that an attempt must gain to be kept */
-static const double ENOUGH_DB = 30.0;   /* above, auto leaves good alone: what it gains is noise */
+static const double ENOUGH_DB = 20.0;   /* above, auto leaves good alone: what it gains is noise */
 static const double SMOOTH_ALPHA = 0.5; /* the paper's */
 
 typedef struct equalizer {
