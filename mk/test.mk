@@ -1,7 +1,7 @@
 # Tests. Every runner ends with a line "N passed, N failed, N skipped"; tests/run_all.sh adds them up.
 CHECK_RUNNERS := lint-light unit kernels-test cli
 TEST_RUNNERS := lint unit kernels-test kernels-test-simde kernels-test-neon cli threads install-check \
-	example-same oracles fuzz-replay faults conformance zoo self-test
+	example-same oracles fuzz-replay faults conformance zoo static-zoo self-test
 RUN_ALL = VQC=$(B)/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/run_all.sh
 
 ##@ Test

@@ -84,5 +84,9 @@ must_fail "zoo executor" '^FAIL lenet5:' deliberate env B="$B" MAKE="$MAKE" "$VE
     tests/oracle/test_zoo_exec.py lenet5
 must_fail "zoo" 'bytes_after' deliberate "$VENV/bin/python" tests/oracle/zoo_run.py \
     --vqc "$VQC" --work "$work/zoo" --model lenet5 --recipe int8 --processes 1
+if [ -d "${VQC_ZOO:-../shared/zoo}" ]; then # it has no case without the models
+    must_fail "static zoo" 'iris_mlp +int8-static' deliberate "$VENV/bin/python" tests/oracle/static_zoo.py \
+        --vqc "$VQC" --work "$work/static-zoo" --model iris_mlp --recipe int8-static --processes 1
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

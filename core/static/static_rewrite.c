@@ -389,27 +389,32 @@ static bool looks_quantizable(const vqc_static_plan *p, size_t index)
 }
 
 /*
- * ONNX Runtime joins MatMul and Add with a constant to a Gemm before it looks for integer
- * operators, and finds none then, because the bias is float.
+ * Where a product of integers gives floats, ONNX Runtime looks for what follows first: MatMul and
+ * Add with a constant become a Gemm with a float bias, and Relu or Clip belong to the product; then
+ * it finds no integer operator. A Max of one input in between keeps them apart.
  */
-static bool looks_like_gemm(const vqc_static_plan *p, size_t index)
+static bool is_joined_with_reader(const vqc_static_plan *p, size_t index)
 {
     const vqc_unit *unit = &p->units[index];
     const vqc_tensor *output = unit->output == VQC_NO_TENSOR ? NULL : &p->tensors[unit->output];
     const Onnx__NodeProto *reader;
 
-    if (!unit->quantized || unit->quantized_output || !vqc_node_is(unit->node, "MatMul") ||
+    if (unit->kind != VQC_UNIT_LINEAR || !unit->quantized || unit->quantized_output ||
         output == NULL || output->reader_count != 1) {
         return false;
     }
     reader = p->units[output->readers[0]].node;
-    return vqc_node_is(reader, "Add") && reader->n_input == 2 &&
+    if (vqc_node_is(reader, "Relu") || vqc_node_is(reader, "Clip")) {
+        return true;
+    }
+    return vqc_node_is(unit->node, "MatMul") && vqc_node_is(reader, "Add") &&
+           reader->n_input == 2 &&
            (vqc_static_tensor(p, reader->input[0]) == VQC_NO_TENSOR ||
             vqc_static_tensor(p, reader->input[1]) == VQC_NO_TENSOR);
 }
 
 /* `node` is a copy already. */
-static vqc_status push_apart_from_add(rewriter *r, Onnx__NodeProto *node)
+static vqc_status push_apart(rewriter *r, Onnx__NodeProto *node)
 {
     const char *output = node->output[0];
     const char *raw = fresh(r, "r");
@@ -476,8 +481,8 @@ static vqc_status rewrite_unit(rewriter *r, size_t index)
         return push_output_pairs(r, index, node);
     }
     if (status == VQC_OK) {
-        status = !r->simulate && looks_like_gemm(p, index) ? push_apart_from_add(r, node)
-                                                           : push_float_node(r, index, node);
+        status = !r->simulate && is_joined_with_reader(p, index) ? push_apart(r, node)
+                                                                 : push_float_node(r, index, node);
     }
     for (size_t o = 0; o < unit->node->n_output && status == VQC_OK; o++) {
         size_t tensor = vqc_static_tensor(p, unit->node->output[o]);
