@@ -82,6 +82,24 @@ static void slot_release(temp_slot *slot)
     atomic_store(&slot->taken, false);
 }
 
+void *vqc_temporary_note(const char *path)
+{
+    temp_slot *slot = slot_take();
+
+    if (slot != NULL && strlen(path) < sizeof slot->path) {
+        memcpy(slot->path, path, strlen(path) + 1);
+        atomic_store(&slot->active, true);
+    }
+    return slot;
+}
+
+void vqc_temporary_forget(void *slot)
+{
+    if (slot != NULL) {
+        slot_release(slot);
+    }
+}
+
 void vqc_output_cleanup(void)
 {
     for (temp_slot *slot = atomic_load(&slots); slot != NULL; slot = slot->next) {

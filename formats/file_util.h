@@ -75,6 +75,13 @@ size_t vqc_writer_size(const vqc_writer *writer);
 /* Flushes, fsyncs and closes the temporary file. Errors: VQC_ERR_IO, also from earlier puts. */
 vqc_status vqc_writer_finish(vqc_writer *writer, vqc_error *error);
 
+/*
+ * For writers of their own: vqc_output_cleanup will remove the file `path` (below PATH_MAX bytes)
+ * until the note, which is returned, is given to vqc_temporary_forget. NULL: no memory, no note.
+ */
+void *vqc_temporary_note(const char *path);
+void vqc_temporary_forget(void *note);
+
 /* Renames all files, in the order in which they were added. Every writer must be finished. When one
  * rename fails the earlier ones are undone. */
 vqc_status vqc_output_commit(vqc_output *output, vqc_error *error);

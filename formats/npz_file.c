@@ -9,12 +9,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "formats/file_util.h"
+
 enum { MAX_NAME_TRIES = 10000 };
 
 struct vqc_npz_file {
     int fd;
     char *path;
     char *temporary; /* path of the file while it is written; NULL when there is none to remove */
+    void *note;      /* of the temporary file, for vqc_output_cleanup */
     uint64_t size_bytes;
 };
 
@@ -59,12 +62,16 @@ static vqc_status open_temporary(vqc_npz_file *file, vqc_error *error)
     for (int i = 0; i < MAX_NAME_TRIES && file->fd < 0; i++) {
         (void)snprintf(name, capacity, "%.*s.%.16s.%ld.%d.tmp", folder, file->path,
                        file->path + folder, (long)getpid(), i);
+        vqc_temporary_forget(file->note);
+        file->note = vqc_temporary_note(name); /* an interrupt removes it */
         file->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (file->fd < 0 && errno != EEXIST) {
             break;
         }
     }
     if (file->fd < 0) {
+        vqc_temporary_forget(file->note);
+        file->note = NULL;
         vqc_status status = vqc_fail(error, VQC_ERR_IO, "%s: cannot create %s beside it: %s",
                                      file->path, name, strerror(errno));
         free(name);
@@ -191,6 +198,8 @@ vqc_status vqc_npz_file_commit(vqc_npz_file *file, vqc_error *error)
         return vqc_fail(error, VQC_ERR_IO, "%s: cannot rename %s to it: %s", file->path,
                         file->temporary, strerror(errno));
     }
+    vqc_temporary_forget(file->note);
+    file->note = NULL;
     free(file->temporary);
     file->temporary = NULL;
     return sync_folder(file->path, error);
@@ -208,6 +217,7 @@ void vqc_npz_file_destroy(vqc_npz_file **file)
         (void)unlink((*file)->temporary);
         free((*file)->temporary);
     }
+    vqc_temporary_forget((*file)->note);
     free((*file)->path);
     free(*file);
     *file = NULL;

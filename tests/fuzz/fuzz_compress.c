@@ -85,7 +85,7 @@ static outcome compress(const uint8_t *data, size_t size, const vqc_recipe *reci
                         bool keep_opset)
 {
     const vqc_run_options run = {.threads = 1, .dry_run = dry};
-    const vqc_pipeline_options options = {&run, keep_opset};
+    const vqc_pipeline_options options = {.run = &run, .keep_opset = keep_opset};
     outcome out = {.error = {VQC_OK, ""}};
     vqc_onnx_written written;
 

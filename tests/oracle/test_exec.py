@@ -375,7 +375,7 @@ def error_cases():
     """(name, nodes, constants, opset, part of the message)"""
     x = np.ones((2, 3), np.float32)
     ints = lambda *v: np.array(v, np.int64)
-    yield "missing operators", [node("Det", "x", ["t"]), node("Foo", "t", ["u"], domain="a.b"), node("Det", "u")], {"x": x}, "Det, a.b.Foo"
+    yield "missing operators", [node("Det", "x", ["t"]), node("Foo", "t", ["u"], domain="a.b"), node("Det", "u")], {"x": x}, "a.b.Foo"
     yield "broadcast", [node("Add", "xy", ["z"])], {"x": x, "y": np.ones(4, np.float32)}, "does not broadcast"
     yield "types", [node("Add", "xy", ["z"])], {"x": x, "y": np.ones(3, np.int32)}, "got int32, expected float32"
     yield "index", [node("Gather", "xi", ["z"])], {"x": x, "i": ints(2)}, "out of range"

@@ -65,11 +65,15 @@ SCORED_RECIPES = {"int8", "int8-dynamic"}
 SAME_BYTES_RECIPES = ["int8", "int4-block32", "float16", "int3", "int4-mse"]
 
 
+# static_zoo.py runs these, with samples.
+NEED_SAMPLES = {"int8-static", "int8-qoperator", "int16-static", "fold"}
+
+
 def recipes():
-    """name -> (file or None, settings): all of configs/ and the variants."""
+    """name -> (file or None, settings): all of configs/ that needs no samples, and the variants."""
     folder = os.path.join(common.ROOT, "configs")
     found = {file[:-5]: (os.path.join(folder, file), []) for file in sorted(os.listdir(folder))
-             if file.endswith(".yaml")}
+             if file.endswith(".yaml") and file[:-5] not in NEED_SAMPLES}
     for name, (file, settings) in VARIANTS.items():
         found[name] = (file and os.path.join(folder, file), settings)
     return found
