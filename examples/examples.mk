@@ -2,7 +2,7 @@
 EXAMPLE_SRC := $(wildcard examples/*.c)
 EXAMPLE_OBJ := $(EXAMPLE_SRC:%.c=$(B)/obj/%.o)
 # What the program needs of vqc: the array formats, not the compressor.
-EXAMPLE_LIB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard formats/np*.c) core/error.c core/memory.c \
+EXAMPLE_LIB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard formats/np*.c formats/file_*.c) core/error.c core/memory.c \
 	core/dtype.c) $(B)/obj/gen/onnx.pb-c.o
 EXAMPLE_FILES := lenet5.onnx lenet5.calib.npz lenet5.eval.npz
 

@@ -16,8 +16,8 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SOURCES = ["tests/oracle/npz_copy.c", "formats/npy.c", "formats/npz.c", "formats/npz_archive.c",
-           "formats/npz_file.c", "formats/npz_member.c", "formats/npz_write.c", "core/error.c", "core/memory.c",
-           "core/dtype.c"]
+           "formats/npz_file.c", "formats/npz_member.c", "formats/npz_write.c", "formats/file_output.c",
+           "formats/file_util.c", "core/error.c", "core/memory.c", "core/dtype.c"]
 TYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"]
 SHAPES = [(), (0,), (1,), (7,), (3, 5), (0, 4), (2, 3, 4), (2, 1, 3, 2, 2), (128, 784)]
 
