@@ -66,6 +66,13 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error)
     return VQC_OK;
 }
 
+bool vqc_gates_need_outputs(const vqc_gates *gates)
+{
+    return !isnan(gates->min_output_sqnr_db) || !isnan(gates->min_cosine) ||
+           !isnan(gates->min_top1_agreement) || !isnan(gates->max_accuracy_drop) ||
+           !isnan(gates->min_accuracy);
+}
+
 void vqc_recipe_destroy(vqc_recipe **recipe)
 {
     if (recipe != NULL && *recipe != NULL) {

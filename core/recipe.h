@@ -204,6 +204,9 @@ vqc_weight_spec vqc_weight_spec_default(void);
 /* The built-in default recipe: weight-only int8 per channel, name "int8". */
 vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error);
 
+/* Whether some gate can only be checked by running both models. */
+bool vqc_gates_need_outputs(const vqc_gates *gates);
+
 /* Overwrites in `base` the keys that `over` names. */
 void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over);
 

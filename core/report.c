@@ -138,13 +138,6 @@ static vqc_status check_layer(vqc_report *report, const vqc_layer_report *layer,
     return status;
 }
 
-bool vqc_gates_need_outputs(const vqc_gates *gates)
-{
-    return !isnan(gates->min_output_sqnr_db) || !isnan(gates->min_cosine) ||
-           !isnan(gates->min_top1_agreement) || !isnan(gates->max_accuracy_drop) ||
-           !isnan(gates->min_accuracy);
-}
-
 /* A gate that wants at least `limit`; a value that is not a number misses it. */
 static vqc_status check_least(vqc_report *report, const char *gate, const char *output,
                               double limit, double value, vqc_error *error)

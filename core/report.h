@@ -29,7 +29,4 @@ uint64_t vqc_report_clock(void);
 vqc_status vqc_report_stage(vqc_report *report, const char *stage, uint64_t time_ns,
                             vqc_error *error);
 
-/* Whether some gate can only be checked by running both models. */
-bool vqc_gates_need_outputs(const vqc_gates *gates);
-
 #endif
