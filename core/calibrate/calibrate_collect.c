@@ -261,11 +261,11 @@ static double sum_column(const float *x, const channel_view *v, size_t column)
 }
 
 /* Moments of everything and, into the slot, sums per channel. */
-static vqc_moments measure(slot_scratch *s, const channel_view *v, const float *x, size_t n)
+static vqc_value_moments measure(slot_scratch *s, const channel_view *v, const float *x, size_t n)
 {
-    vqc_moments all = VQC_MOMENTS_NONE;
+    vqc_value_moments all = VQC_VALUE_MOMENTS_NONE;
     if (v->axis < 0 || v->inner == 1) {
-        vqc_moments_add(&all, x, n);
+        vqc_value_moments_add(&all, x, n);
         if (v->axis < 0)
             return all;
         vqc_kernels_get()->f32_moments_cols(x, v->outer, v->channels, v->channels, s->sums,
@@ -281,8 +281,8 @@ static vqc_moments measure(slot_scratch *s, const channel_view *v, const float *
     }
     for (size_t plane = 0; plane < v->outer * v->channels; plane++) {
         const size_t c = plane % v->channels;
-        vqc_moments m = VQC_MOMENTS_NONE;
-        vqc_moments_add(&m, x + plane * v->inner, v->inner);
+        vqc_value_moments m = VQC_VALUE_MOMENTS_NONE;
+        vqc_value_moments_add(&m, x + plane * v->inner, v->inner);
         all.elements += m.elements;
         all.zeros += m.zeros;
         all.nan_count += m.nan_count;
@@ -344,7 +344,7 @@ static double averaging_weight(size_t position, size_t samples)
 
 /* Everything but bins and channels; the lock is held. */
 static void add_moments(const vqc_collector *c, vqc_observation *o, tensor_sums *sums,
-                        const vqc_moments *m, size_t position)
+                        const vqc_value_moments *m, size_t position)
 {
     o->samples++;
     o->nan_count += m->nan_count;
@@ -384,7 +384,7 @@ vqc_status vqc_collector_see(vqc_collector *collector, size_t slot, size_t posit
     const float *x = borrow_floats(s, buffer);
     if (x == NULL || !clear_channels(s, view.channels))
         return vqc_fail_memory(error, buffer->elements * sizeof *x);
-    const vqc_moments m = measure(s, &view, x, buffer->elements);
+    const vqc_value_moments m = measure(s, &view, x, buffer->elements);
     bool room = true;
     omp_set_lock(&sums->lock);
     if (buffer->elements > 0)

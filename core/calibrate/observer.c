@@ -30,7 +30,7 @@ static float element(const float *x, size_t i)
 }
 
 /* NaN and infinities apart; rare. */
-static void count_nonfinite(vqc_moments *m, const float *x, size_t n)
+static void count_nonfinite(vqc_value_moments *m, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const float value = element(x, i);
@@ -52,7 +52,7 @@ static void sum_slowly(const float *x, size_t n, double *sum, double *sum_square
     }
 }
 
-void vqc_moments_add(vqc_moments *moments, const float *x, size_t n)
+void vqc_value_moments_add(vqc_value_moments *moments, const float *x, size_t n)
 {
     vqc_f32_moments m = {.min = moments->min, .max = moments->max};
     vqc_kernels_get()->f32_moments(x, n, &m);
@@ -107,7 +107,7 @@ void vqc_observation_count(vqc_observation *o, const float *x, size_t n, float a
     vqc_kernels_get()->f32_histogram(x, n, (float)HALF / o->limit, HALF, o->bins);
 }
 
-void vqc_observation_add_sample(vqc_observation *o, const vqc_moments *moments)
+void vqc_observation_add_sample(vqc_observation *o, const vqc_value_moments *moments)
 {
     o->samples++;
     o->nan_count += moments->nan_count;
@@ -131,8 +131,8 @@ void vqc_observation_add_sample(vqc_observation *o, const vqc_moments *moments)
 
 void vqc_observe(vqc_observation *o, const float *x, size_t n)
 {
-    vqc_moments moments = VQC_MOMENTS_NONE;
-    vqc_moments_add(&moments, x, n);
+    vqc_value_moments moments = VQC_VALUE_MOMENTS_NONE;
+    vqc_value_moments_add(&moments, x, n);
     vqc_observation_count(o, x, n, fmaxf(-moments.min, moments.max));
     vqc_observation_add_sample(o, &moments);
 }

@@ -52,14 +52,14 @@ typedef struct vqc_observation {
     uint64_t bins[VQC_OBSERVER_BINS];
 } vqc_observation;
 
-/* What one pass over an array finds. Starts as VQC_MOMENTS_NONE; accumulates. */
-typedef struct vqc_moments {
+/* What one pass over an array finds. Starts as VQC_VALUE_MOMENTS_NONE; accumulates. */
+typedef struct vqc_value_moments {
     uint64_t elements, zeros, nan_count, infinite_count;
     float min, max;
     double sum, sum_squares;
-} vqc_moments;
+} vqc_value_moments;
 
-#define VQC_MOMENTS_NONE ((vqc_moments){.min = INFINITY, .max = -INFINITY})
+#define VQC_VALUE_MOMENTS_NONE ((vqc_value_moments){.min = INFINITY, .max = -INFINITY})
 
 /* A range of real values that codes cover; always contains 0. */
 typedef struct vqc_range {
@@ -73,14 +73,14 @@ void vqc_observation_init(vqc_observation *o);
 void vqc_observe(vqc_observation *o, const float *x, size_t n);
 
 /* Adds the moments of x [n] to *moments; the first half of vqc_observe. */
-void vqc_moments_add(vqc_moments *moments, const float *x, size_t n);
+void vqc_value_moments_add(vqc_value_moments *moments, const float *x, size_t n);
 
 /* Counts x [n] into the bins, whose limit grows as needed; absmax: the largest finite magnitude in
  * x. Independent of the order of calls. The second half of vqc_observe. */
 void vqc_observation_count(vqc_observation *o, const float *x, size_t n, float absmax);
 
 /* Adds the moments of one sample (all fields but the bins): samples rises by one. */
-void vqc_observation_add_sample(vqc_observation *o, const vqc_moments *moments);
+void vqc_observation_add_sample(vqc_observation *o, const vqc_value_moments *moments);
 
 /*
  * Adds what another observation saw. All fields but the moving averages are independent of order
