@@ -51,4 +51,14 @@ vqc_status vqc_uniform_fit(const float *matrix, size_t rows, size_t cols, const 
                            int32_t lo, int32_t hi, int sweeps, int threads, int32_t *codes,
                            double *loss, vqc_error *error);
 
+/*
+ * The least tr(E H E^T) that any code of `bits` bits per weight can reach on Gaussian weights that
+ * are independent with variance variances[row] in row `row`: reverse water-filling over the
+ * variances times the eigenvalues of H (Cover and Thomas, Elements of Information Theory, 10.3.3).
+ * second [groups][cols][cols], not damped; NULL: the identity. Takes cols^3 time per group. Errors:
+ * out of memory; VQC_ERR_MODEL when second is not finite.
+ */
+vqc_status vqc_vq_waterfill(const float *second, size_t groups, const double *variances,
+                            size_t rows, size_t cols, double bits, double *loss, vqc_error *error);
+
 #endif
