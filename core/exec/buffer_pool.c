@@ -6,7 +6,11 @@
 
 #include "core/memory.h"
 
-enum { KEPT_ALWAYS_BYTES = 16 << 20 };
+enum {
+    KEPT_ALWAYS_BYTES = 16 << 20,
+    LARGE_BYTES = 64 << 10,
+    LARGER_CLASSES = 8 /* four times the size */
+};
 
 /* Rounds up to a class: up to 4 units of 64 bytes exactly, then 5, 6, 7 or 8 times a power of two.
  */
@@ -35,6 +39,27 @@ static bool class_of(size_t size_bytes, size_t *index, size_t *capacity)
            *index < VQC_POOL_CLASSES;
 }
 
+/*
+ * The class whose block to take for one of class `index`: for a large one also the next larger that
+ * is there, so that the classes of a whole run together do not hold much more than is in use at a
+ * time. *capacity becomes that of the class.
+ */
+static size_t find_block(const vqc_pool *pool, size_t index, size_t *capacity)
+{
+    const size_t exact = *capacity;
+
+    if (pool->free_blocks[index] != NULL || exact < LARGE_BYTES) {
+        return index;
+    }
+    for (size_t i = index + 1; i < VQC_POOL_CLASSES && i <= index + LARGER_CLASSES; i++) {
+        if (pool->free_blocks[i] != NULL) {
+            *capacity = (size_t)(5 + i % 4) * (exact / (5 + index % 4)) << (i / 4 - index / 4);
+            return i;
+        }
+    }
+    return index;
+}
+
 void *vqc_pool_take(vqc_pool *pool, size_t size_bytes, size_t *capacity)
 {
     size_t index;
@@ -46,12 +71,15 @@ void *vqc_pool_take(vqc_pool *pool, size_t size_bytes, size_t *capacity)
         return NULL;
     }
     pool->taken_count++;
+    index = find_block(pool, index, capacity);
     memory = pool->free_blocks[index];
+    used = pool->used_bytes + *capacity;
     if (memory != NULL) {
         pool->free_blocks[index] = *(void **)memory;
         pool->cached_bytes -= *capacity;
     } else {
-        if (pool->cached_bytes > KEPT_ALWAYS_BYTES && pool->cached_bytes > pool->peak_bytes) {
+        if (pool->cached_bytes > KEPT_ALWAYS_BYTES &&
+            pool->cached_bytes - pool->cached_bytes / 3 > pool->peak_bytes) {
             vqc_pool_clear(pool); /* sizes that come no more, for example of other shapes */
         }
         pool->fresh_count++;

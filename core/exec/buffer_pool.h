@@ -21,9 +21,10 @@ typedef struct vqc_pool {
 } vqc_pool;
 
 /*
- * At least size_bytes, aligned to 64 bytes, uninitialised; *capacity is what it really has (at most
- * a quarter more, plus 64). NULL: no memory. When the pool holds far more than was ever in use at a
- * time, what it holds is freed first.
+ * At least size_bytes, aligned to 64 bytes, uninitialised; *capacity is what it really has: at most
+ * a quarter more, plus 64, or for a large block up to five times as much when such a one lies
+ * there. NULL: no memory. When the pool holds half as much again as was ever in use at a time, what
+ * it holds is freed first.
  */
 void *vqc_pool_take(vqc_pool *pool, size_t size_bytes, size_t *capacity);
 

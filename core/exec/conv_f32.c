@@ -14,6 +14,8 @@ enum {
     COLS = VQC_GEMM_COLS,
     CHUNK_FLOATS = 1 << 20, /* of padded planes at a time, when several images fit: 4 MiB */
     MIN_PARALLEL_FLOATS = 1 << 16,
+    FILL_PANELS = 16,          /* filled together ... */
+    MIN_CHUNK = 8,             /* ... by at least this many steps */
     MIN_PLANE_FLOATS = 1 << 16 /* planes this small are always made */
 };
 
@@ -196,31 +198,28 @@ typedef struct padded {
     float *planes;
 } padded;
 
-/* vqc_gemm_fill_fn over the planes of one image and group. */
-static void fill_planes(const void *context, const float *planes, size_t k0, size_t k, size_t n0,
-                        size_t n, float *panels)
-{
-    const padded *p = context;
-    const size_t *size = p->in.size, *out = p->conv->out;
+/* Pieces of output rows that make 16 columns. */
+typedef struct panel_pieces {
     size_t start[COLS], column[COLS];
-    vqc_gemm_gather g = {.x = planes,
-                         .offset = p->in.offset + k0,
-                         .k = k,
-                         .start = start,
-                         .column = column,
-                         .out = panels};
+    size_t count;
+} panel_pieces;
+
+/* The pieces of the panels of columns [n0, n0 + n). */
+static void find_pieces(const padded *p, size_t n0, size_t n, panel_pieces *pieces)
+{
+    const size_t *size = p->in.size, *out = p->conv->out;
     size_t w = n0 % out[2], h = n0 / out[2] % out[1], d = n0 / out[2] / out[1];
 
-    for (size_t j = 0; j < n; j += COLS, g.out += k * COLS) {
+    for (size_t j = 0; j < n; j += COLS, pieces++) {
         const size_t width = n - j < COLS ? n - j : COLS;
 
-        g.pieces = 0;
+        pieces->count = 0;
         for (size_t at = 0; at < width;) {
             const size_t row = out[2] - w;
             const size_t length = row < width - at ? row : width - at;
 
-            start[g.pieces] = (d * size[1] + h) * size[2] + w;
-            column[g.pieces++] = at;
+            pieces->start[pieces->count] = (d * size[1] + h) * size[2] + w;
+            pieces->column[pieces->count++] = at;
             at += length;
             w += length;
             if (w == out[2]) {
@@ -230,7 +229,42 @@ static void fill_planes(const void *context, const float *planes, size_t k0, siz
                 h = h == out[1] ? 0 : h;
             }
         }
-        vqc_kernels_get()->f32_gemm_gather(&g);
+    }
+}
+
+/*
+ * vqc_gemm_fill_fn over the planes of one image and group. Some taps of all panels before the next
+ * taps: so the input is read along its rows, a channel at a time, and not one vector of each of
+ * hundreds of rows after the other.
+ */
+static void fill_planes(const void *context, const float *planes, size_t k0, size_t k, size_t n0,
+                        size_t n, float *panels)
+{
+    const padded *p = context;
+    const size_t taps = p->conv->taps;
+    const size_t chunk = taps >= MIN_CHUNK ? taps : (MIN_CHUNK + taps - 1) / taps * taps;
+    panel_pieces pieces[FILL_PANELS];
+
+    for (size_t j = 0; j < n; j += FILL_PANELS * COLS, panels += FILL_PANELS * COLS * k) {
+        const size_t width = n - j < FILL_PANELS * COLS ? n - j : FILL_PANELS * COLS;
+        const size_t count = (width + COLS - 1) / COLS;
+        size_t steps = chunk - k0 % chunk;
+
+        find_pieces(p, n0 + j, width, pieces);
+        for (size_t at = 0; at < k; at += steps, steps = chunk) {
+            steps = count == 1 || steps > k - at ? k - at : steps;
+            for (size_t i = 0; i < count; i++) {
+                const vqc_gemm_gather g = {.x = planes,
+                                           .offset = p->in.offset + k0 + at,
+                                           .k = steps,
+                                           .start = pieces[i].start,
+                                           .column = pieces[i].column,
+                                           .pieces = pieces[i].count,
+                                           .out = panels + (i * k + at) * COLS};
+
+                vqc_kernels_get()->f32_gemm_gather(&g);
+            }
+        }
     }
 }
 

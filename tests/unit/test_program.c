@@ -276,6 +276,37 @@ Test(program, pool_gives_back_what_it_got)
     cr_assert_eq(pool.cached_bytes, 0);
 }
 
+/* A run that asks for the same sizes again gets what it gave back, whatever their order. */
+Test(program, pool_serves_a_second_run_from_the_first)
+{
+    static const size_t sizes[] = {5 << 20, 40 << 20, 9 << 20, 17 << 20, 33 << 20, 6 << 20};
+    enum { COUNT = sizeof sizes / sizeof *sizes };
+    vqc_pool pool = {.used_bytes = 0};
+    size_t fresh = 0;
+
+    for (int run = 0; run < 4; run++) {
+        void *before = NULL;
+        size_t before_capacity = 0;
+        for (size_t i = 0; i < COUNT; i++) {
+            size_t capacity;
+            void *memory = vqc_pool_take(&pool, sizes[i], &capacity);
+            cr_assert_not_null(memory);
+            cr_assert_geq(capacity, sizes[i]);
+            cr_assert_leq(capacity, 5 * sizes[i]);
+            vqc_pool_give(&pool, before, before_capacity);
+            before = memory;
+            before_capacity = capacity;
+        }
+        vqc_pool_give(&pool, before, before_capacity);
+        cr_assert_eq(pool.used_bytes, 0);
+        cr_assert_leq(pool.cached_bytes, 2 * pool.peak_bytes);
+        cr_assert(run < 2 || pool.fresh_count == fresh);
+        fresh = pool.fresh_count;
+    }
+    vqc_pool_clear(&pool);
+    cr_assert_eq(pool.cached_bytes, 0);
+}
+
 static void expect_error(vqc_model *model, const vqc_program_options *options, const char *text)
 {
     vqc_graph *graph = mb_index(model);
