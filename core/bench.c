@@ -167,6 +167,23 @@ static void float_product(const buffers *b, bool in_cache, vqc_gemm_block *g, vq
                         .n = (width - 2) * width - 2};
 }
 
+/* Points against a codebook of 256, both in the cache. */
+static vqc_nearest nearest_arguments(const buffers *b, size_t index)
+{
+    const size_t dim = index == VQC_INDEX_f32_nearest_1    ? 1
+                       : index == VQC_INDEX_f32_nearest_2  ? 2
+                       : index == VQC_INDEX_f32_nearest_8  ? 8
+                       : index == VQC_INDEX_f32_nearest_16 ? 16
+                       : index == VQC_INDEX_f32_nearest    ? 9
+                                                           : 4;
+    return (vqc_nearest){.x = (const void *)b->in,
+                         .n = 2048,
+                         .dim = dim,
+                         .book = (const void *)b->in2,
+                         .count = 256,
+                         .codes = (void *)b->out};
+}
+
 /* Codes of every type are 8-bit wide; the shape does not depend on it. */
 static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
 {
@@ -307,10 +324,13 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
     vqc_taps_row taps;
     float_product(b, in_cache, &block, &taps);
     const bool float_gemm = info->family == VQC_FAMILY_GEMM, tap = info->family == VQC_FAMILY_TAPS;
-    const size_t elements = float_gemm ? block.m * block.n * block.k
-                            : tap      ? taps.n * taps.taps
-                            : !gemm    ? elements_for(info, in_cache)
-                                       : product.rows * product.cols * product.depth *
+    const vqc_nearest search = nearest_arguments(b, index);
+    const bool nearest = info->family == VQC_FAMILY_NEAREST;
+    const size_t elements = nearest      ? search.n * search.count * search.dim
+                            : float_gemm ? block.m * block.n * block.k
+                            : tap        ? taps.n * taps.taps
+                            : !gemm      ? elements_for(info, in_cache)
+                                         : product.rows * product.cols * product.depth *
                                           (info->family == VQC_FAMILY_INT_GEMM ? 2 : 1);
     vqc_kernel_args a = gemm ? product : arguments(b, info, elements);
     a.gemm = &block;
@@ -320,6 +340,7 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
         gather = gather_arguments(b, elements);
         a.gather = &gather;
     }
+    a.nearest = &search;
     size_t in, out;
     const size_t bytes = bytes_per_call(info, elements, &in, &out);
     double best[VQC_ISA_COUNT], best_copy = time_memcpy(b, bytes / 2, 1);
@@ -343,8 +364,8 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
                               .working_bytes = bytes,
                               .ns_per_element = best[isa] / (double)elements,
                               .speed_over_c = best[VQC_ISA_C] / best[isa]};
-        const double flops = compute                     ? VQC_PROBE_FMA_FLOPS
-                             : gemm || float_gemm || tap ? 2.0 /* a multiply-add */
+        const double flops = compute                                ? VQC_PROBE_FMA_FLOPS
+                             : gemm || float_gemm || tap || nearest ? 2.0 /* a multiply-add */
                              : info->family >= VQC_FAMILY_SSE && info->family <= VQC_FAMILY_SSE_COLS
                                  ? SSE_FLOPS
                                  : 0.0;
@@ -399,7 +420,8 @@ vqc_status vqc_bench_run(const vqc_bench_options *options, vqc_error *error)
             continue;
         fill(&b, &vqc_kernel_infos[i]);
         bench_kernel(options, &b, i, true, wanted, peaks);
-        if (vqc_kernel_infos[i].family != VQC_FAMILY_PROBE_FMA)
+        if (vqc_kernel_infos[i].family != VQC_FAMILY_PROBE_FMA &&
+            vqc_kernel_infos[i].family != VQC_FAMILY_NEAREST)
             bench_kernel(options, &b, i, false, wanted, peaks);
     }
 done:

@@ -60,8 +60,8 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
         *out_bytes = code_bytes;
     } else if (f >= VQC_FAMILY_MATH_UNARY && f <= VQC_FAMILY_MATH_NORMALIZE) {
         *out_bytes = f == VQC_FAMILY_MATH_MOMENTS ? 0 : float_bytes;
-    } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_INT_GEMM || f == VQC_FAMILY_INT_TAPS ||
-               (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_TAPS)) {
+    } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_NEAREST || f == VQC_FAMILY_INT_GEMM ||
+               f == VQC_FAMILY_INT_TAPS || (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_TAPS)) {
         *in_bytes = 0;
     } else if (f >= VQC_FAMILY_GEMM_PACK && f <= VQC_FAMILY_GEMM_GATHER) {
         *out_bytes = float_bytes;
@@ -278,6 +278,19 @@ static void call_int(const vqc_kernels *k, size_t index, const vqc_kernel_args *
     }
 }
 
+static void call_nearest(const vqc_kernels *k, size_t index, const vqc_nearest *job)
+{
+    switch (index) {
+#define CALL_NEAREST(name, family, kind, ret, params)                                              \
+    case VQC_INDEX_##name:                                                                         \
+        k->name(job);                                                                              \
+        break;
+        VQC_KERNEL_LIST_VQ(CALL_NEAREST)
+    default:
+        break;
+    }
+}
+
 static void call_gemm(const vqc_kernels *k, vqc_kernel_family family, const vqc_kernel_args *a,
                       vqc_kernel_results *r)
 {
@@ -345,6 +358,8 @@ void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_ar
         call_int(table, index, a);
     else if (family >= VQC_FAMILY_GEMM_ROWS && family <= VQC_FAMILY_GEMM_GATHER)
         call_gemm(table, family, a, r);
+    else if (family == VQC_FAMILY_NEAREST)
+        call_nearest(table, index, a->nearest);
     else if (family >= VQC_FAMILY_MATH_UNARY && family <= VQC_FAMILY_MATH_NORMALIZE)
         call_math(table, index, a, r);
     else

@@ -60,6 +60,7 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_MATH_POOL,
     VQC_FAMILY_MATH_MOMENTS,
     VQC_FAMILY_MATH_NORMALIZE, /* ... to here */
+    VQC_FAMILY_NEAREST, /* kernels/kernel_list_vq.h */
     VQC_FAMILY_PROBE_FMA
 } vqc_kernel_family;
 
@@ -118,6 +119,7 @@ typedef struct vqc_kernel_args {
     const vqc_gemm_block *gemm; /* f32_gemm, f32_taps and f32_gemm_gather: everything */
     const vqc_taps_row *taps;
     const vqc_gemm_gather *gather;
+    const vqc_nearest *nearest;
     size_t in2_stride;
     bool accumulate;
     float a, b;                    /* parameters of a function; mean and factor */

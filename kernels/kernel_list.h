@@ -14,6 +14,7 @@
 #include "kernels/kernel_list_move.h"
 #include "kernels/kernel_list_observe.h"
 #include "kernels/kernel_list_qdq.h"
+#include "kernels/kernel_list_vq.h"
 
 /* Kernels that exist once per integer code type: t = name part, K = kind, T = C type. */
 #define VQC_KERNEL_LIST_CODES(X, t, K, T)                                                          \
@@ -110,6 +111,7 @@
     VQC_KERNEL_LIST_OBSERVE(X)                                                                     \
     VQC_KERNEL_LIST_MOVE(X)                                                                        \
     VQC_KERNEL_LIST_QDQ(X)                                                                         \
+    VQC_KERNEL_LIST_VQ(X)                                                                          \
     VQC_KERNEL_LIST_PROBE(X)
 
 #endif

@@ -1,6 +1,7 @@
 /* The kernels of kernel_list.h on NEON. */
 #include "kernels/math_neon.h"
 #include "kernels/simd_neon.h"
+#include "kernels/vq_neon.h"
 
 #define DECLARE(name, family, kind, ret, params) VQC_KERNEL_DECLARE(neon, name, ret, params)
 VQC_KERNEL_LIST(DECLARE)

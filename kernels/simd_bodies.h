@@ -31,5 +31,6 @@
 #include "kernels/simd_pack.h"
 #include "kernels/simd_quantize.h"
 #include "kernels/simd_stats.h"
+#include "kernels/vq_simd.h"
 
 #endif

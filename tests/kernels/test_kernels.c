@@ -521,6 +521,10 @@ static void test_kernel(size_t index, const test_isa *isas, size_t isa_count)
         test_int_kernel(index, isas, isa_count);
         return;
     }
+    if (f == VQC_FAMILY_NEAREST) {
+        test_nearest_kernel(index, isas, isa_count);
+        return;
+    }
     if (f == VQC_FAMILY_TRANSPOSE) {
         test_move_kernel(index, isas, isa_count);
         return;
@@ -611,6 +615,7 @@ int main(int argc, char **argv)
     test_closed_forms();
     test_int_closed_forms();
     test_math_closed_forms();
+    test_nearest_closed_forms();
     test_dispatch();
     for (size_t i = 0; i < VQC_KERNEL_COUNT; i++)
         test_kernel(i, isas, isa_count);

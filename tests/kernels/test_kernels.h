@@ -44,6 +44,10 @@ void test_move_kernel(size_t index, const test_isa *isas, size_t isa_count);
  * (gemm_cases.c). */
 void test_gemm_kernel(size_t index, const test_isa *isas, size_t isa_count);
 
+/* All checks of one nearest-codeword kernel (vq_cases.c). */
+void test_nearest_kernel(size_t index, const test_isa *isas, size_t isa_count);
+void test_nearest_closed_forms(void);
+
 /* All checks of one math kernel, families VQC_FAMILY_MATH_... (math_cases.c). */
 void test_math_kernel(size_t index, const test_isa *isas, size_t isa_count);
 void test_math_closed_forms(void);
