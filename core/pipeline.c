@@ -273,6 +273,7 @@ static vqc_status quantize_static(run *r)
         .samples = r->options->samples,
         .stats = r->options->stats,
         .stats_path = r->options->stats_path,
+        .keep_stats = r->options->made != NULL,
         .threads = r->options->run->threads,
         .report = r->report,
         .progress = r->options->run->progress,

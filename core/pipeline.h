@@ -18,7 +18,7 @@ typedef struct vqc_pipeline_options {
      * it (VQC_ERR_MODEL when they are of another); NULL: calibrate. */
     vqc_stats *stats;
     const char *stats_path; /* of these observations, for messages; may be NULL */
-    /* Where to leave the observations that were made, the caller's to destroy; may be NULL. */
+    /* Where to leave all that was observed, for a cache, the caller's to destroy; may be NULL. */
     vqc_stats **made;
 } vqc_pipeline_options;
 

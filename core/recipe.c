@@ -49,6 +49,7 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error)
     recipe->operators = VQC_OPERATORS_STANDARD;
     recipe->objective = VQC_OBJECTIVE_SIZE;
     recipe->weights = vqc_weight_spec_default();
+    recipe->verify = true;
     recipe->fixed.percentile = 99.99;
     recipe->accuracy.output_sqnr_db = (double)NAN;
     recipe->accuracy.max_accuracy_drop = (double)NAN;

@@ -190,6 +190,7 @@ struct vqc_recipe {
     vqc_layer_rule *rules;   /* [rule_count], later rules win */
     size_t rule_count;
     bool fold;                /* fold BatchNormalization and constants into weights */
+    bool verify;              /* run the original and the written model and compare them */
     vqc_static_options fixed; /* static quantization */
     vqc_accuracy_target accuracy;
     vqc_data_options data;

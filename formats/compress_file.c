@@ -88,7 +88,7 @@ static vqc_status run_pipeline(job *j, bool second, vqc_error *error)
         .keep_opset = second,
         .samples = j->samples.calibration,
         .stats_path = j->cache,
-        .made = &made,
+        .made = second || j->cache == NULL ? NULL : &made,
     };
     uint64_t start = vqc_report_clock();
     uint64_t other = 0;
@@ -195,7 +195,7 @@ static vqc_status verify(job *j, vqc_error *error)
     vqc_model *original = NULL;
     vqc_status status = VQC_OK;
 
-    if (j->run.dry_run || j->report->unchanged) {
+    if (j->run.dry_run || j->report->unchanged || !j->recipe->verify) {
         return VQC_OK;
     }
     if (samples == NULL && j->samples.calibration != NULL) {

@@ -326,9 +326,16 @@ static void check_match(vqc_yaml_context *context, const vqc_yaml_node *map, con
 }
 
 static void check_gates(vqc_yaml_context *context, const vqc_yaml_node *root,
-                        const vqc_gates *gates, bool clean)
+                        const vqc_recipe *recipe, bool clean)
 {
+    const vqc_gates *gates = &recipe->gates;
+    const vqc_yaml_node *verify = vqc_yaml_map_get(root, "verify");
     const vqc_yaml_node *on_miss = vqc_yaml_map_get(vqc_yaml_map_get(root, "gates"), "on_miss");
+    if (clean && verify != NULL && !recipe->verify && vqc_gates_need_outputs(gates)) {
+        vqc_yaml_problem_add(context, verify->place,
+                             "verify: got false, but there are gates on the model's outputs; "
+                             "remove these, or verify");
+    }
     if (clean && on_miss != NULL && isnan(gates->max_size_ratio) &&
         isnan(gates->min_weight_sqnr_db) && isnan(gates->layer_max_size_ratio) &&
         isnan(gates->layer_min_weight_sqnr_db) && !vqc_gates_need_outputs(gates)) {
@@ -426,7 +433,7 @@ void vqc_recipe_check(vqc_yaml_context *context, const vqc_yaml_node *root,
                         .operators = recipe->operators,
                         .path = "weights."};
 
-    check_gates(context, root, &recipe->gates, context->problem_count == 0);
+    check_gates(context, root, recipe, context->problem_count == 0);
     if (context->problem_count == 0) {
         check_static_keys(context, root, recipe);
     }

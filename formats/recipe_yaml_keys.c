@@ -586,6 +586,12 @@ static const vqc_key_row root_rows[] = {
      .group = &evaluate_group,
      .help = "Samples on which the original and the written model are compared; image: as under "
              "calibrate when not given."},
+    {.name = "verify",
+     .type = VQC_KEY_BOOL,
+     .offset = offsetof(vqc_recipe, verify),
+     .fallback = "true",
+     .help = "Run the original and the written model on samples, when there are any, and report "
+             "their difference."},
     {.name = "prune",
      .type = VQC_KEY_UNAVAILABLE,
      .help = "Reserved for a later version of vqc; must be empty."},

@@ -58,8 +58,8 @@ static vqc_status prepare(calibration *c, const vqc_graph *graph, const vqc_valu
 {
     const size_t threads = vqc_samples_slots(c->options->threads);
     c->slots = threads < c->jobs ? threads : c->jobs;
-    vqc_status status =
-        vqc_collector_create(values, value_count, c->slots, c->jobs, &c->collector, error);
+    vqc_status status = vqc_collector_create(values, value_count, c->slots, c->jobs, c->options,
+                                             &c->collector, error);
     if (status != VQC_OK)
         return status;
     vqc_program_options options = {0};

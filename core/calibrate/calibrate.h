@@ -37,6 +37,10 @@ typedef struct vqc_calibrate_options {
     int threads;
     size_t first, step,
         limit; /* which samples: see vqc_samples_for_each; step 0: 1; limit 0: all */
+    /* Of which values [value_count] the distribution is wanted; NULL: of all. The others' bins stay
+     * empty: their observations are good for minmax and moving averages only. */
+    const bool *histograms;
+    bool no_channels; /* nothing per channel is wanted */
     void (*progress)(void *context, const char *stage, size_t done, size_t total);
     void *progress_context;
 } vqc_calibrate_options;

@@ -17,6 +17,7 @@ typedef struct tensor_sums {
     omp_lock_t lock;
     axis_rule rule;
     bool other_type;       /* not a float */
+    bool histogram;        /* the bins are wanted */
     bool channels_differ;  /* or are too many */
     size_t first_position; /* of the earliest sample in the moving average */
     int64_t sum[VQC_SUM_LIMBS], sum_squares[VQC_SUM_LIMBS];
@@ -44,6 +45,7 @@ struct vqc_collector {
     slot_scratch *slots;
     size_t slot_count;
     size_t samples;
+    bool no_channels;
 };
 
 static int compare_values(const void *a, const void *b)
@@ -87,6 +89,18 @@ static axis_rule rule_of_value(const vqc_value *value)
     return rule_of_op(value->producer);
 }
 
+/* Marks the values whose bins are wanted; wanted [count] as values, NULL: all. */
+static void want_histograms(vqc_collector *c, const vqc_value *const *values, const bool *wanted,
+                            size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const vqc_value **at =
+            bsearch(&values[i], c->values, c->count, sizeof *c->values, compare_values);
+        if (at != NULL && (wanted == NULL || wanted[i]))
+            c->sums[at - c->values].histogram = true;
+    }
+}
+
 static bool allocate(vqc_collector *c, const vqc_value *const *values, size_t count, size_t slots)
 {
     c->stats = calloc(1, sizeof *c->stats);
@@ -122,7 +136,8 @@ static bool allocate(vqc_collector *c, const vqc_value *const *values, size_t co
 }
 
 vqc_status vqc_collector_create(const vqc_value *const *values, size_t count, size_t slots,
-                                size_t samples, vqc_collector **out, vqc_error *error)
+                                size_t samples, const vqc_calibrate_options *options,
+                                vqc_collector **out, vqc_error *error)
 {
     vqc_collector *c = calloc(1, sizeof *c);
     *out = NULL;
@@ -131,6 +146,8 @@ vqc_status vqc_collector_create(const vqc_value *const *values, size_t count, si
         return vqc_fail_memory(error, count * sizeof(vqc_tensor_stats));
     }
     c->samples = samples;
+    c->no_channels = options->no_channels;
+    want_histograms(c, values, options->histograms, count);
     *out = c;
     return VQC_OK;
 }
@@ -380,7 +397,8 @@ vqc_status vqc_collector_see(vqc_collector *collector, size_t slot, size_t posit
         omp_unset_lock(&sums->lock);
         return VQC_OK;
     }
-    const channel_view view = divide(buffer, sums->rule);
+    const channel_view view =
+        collector->no_channels ? (channel_view){-1, 1, 0, 1} : divide(buffer, sums->rule);
     const float *x = borrow_floats(s, buffer);
     if (x == NULL || !clear_channels(s, view.channels))
         return vqc_fail_memory(error, buffer->elements * sizeof *x);
@@ -391,7 +409,10 @@ vqc_status vqc_collector_see(vqc_collector *collector, size_t slot, size_t posit
         room = agree_on_channels(collector, t, sums, &view);
     if (room && buffer->elements > 0 && !sums->channels_differ)
         add_channels(t, sums, s);
-    vqc_observation_count(&t->all, x, buffer->elements, fmaxf(-m.min, m.max));
+    if (sums->histogram)
+        vqc_observation_count(&t->all, x, buffer->elements, fmaxf(-m.min, m.max));
+    else
+        vqc_observation_reach(&t->all, fmaxf(-m.min, m.max));
     add_moments(collector, &t->all, sums, &m, position);
     omp_unset_lock(&sums->lock);
     return room ? VQC_OK : vqc_fail_memory(error, view.channels * sizeof(double));

@@ -9,10 +9,11 @@ typedef struct vqc_collector vqc_collector;
 
 /*
  * For `values` [count] (duplicates are dropped), `slots` threads and samples at positions
- * [0, samples). Errors: memory.
+ * [0, samples); of the options only what is wanted of each value counts. Errors: memory.
  */
 vqc_status vqc_collector_create(const vqc_value *const *values, size_t count, size_t slots,
-                                size_t samples, vqc_collector **out, vqc_error *error);
+                                size_t samples, const vqc_calibrate_options *options,
+                                vqc_collector **out, vqc_error *error);
 
 /* The values, without duplicates, sorted by name: what to tap. */
 const vqc_value *const *vqc_collector_values(const vqc_collector *collector, size_t *count);

@@ -99,6 +99,12 @@ static void raise_limit(vqc_observation *o, float limit)
         double_limit(o);
 }
 
+void vqc_observation_reach(vqc_observation *o, float absmax)
+{
+    if (absmax > 0.0f)
+        raise_limit(o, limit_of(absmax));
+}
+
 void vqc_observation_count(vqc_observation *o, const float *x, size_t n, float absmax)
 {
     if (!(absmax > 0.0f))

@@ -79,6 +79,9 @@ void vqc_value_moments_add(vqc_value_moments *moments, const float *x, size_t n)
  * x. Independent of the order of calls. The second half of vqc_observe. */
 void vqc_observation_count(vqc_observation *o, const float *x, size_t n, float absmax);
 
+/* The limit grows as if x had been counted; the bins stay. */
+void vqc_observation_reach(vqc_observation *o, float absmax);
+
 /* Adds the moments of one sample (all fields but the bins): samples rises by one. */
 void vqc_observation_add_sample(vqc_observation *o, const vqc_value_moments *moments);
 

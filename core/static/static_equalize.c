@@ -2,17 +2,9 @@
 
 #include <math.h>
 
-#include "core/data/samples_subset.h"
 #include "core/memory.h"
 #include "core/static/equalize.h"
-#include "core/static/measure.h"
 #include "core/static/static_fit.h"
-#include "core/static/static_search.h"
-
-enum {
-    SAMPLES = 8,              /* that attempts are compared on */
-    MAX_REFERENCE = 256 << 20 /* bytes of kept inputs and outputs */
-};
 
 static const double MARGIN_DB = 1.0;    /* that an attempt must gain to be kept */
 static const double ENOUGH_DB = 20.0;   /* above, auto leaves good alone: what it gains is noise */
@@ -21,7 +13,7 @@ static const double SMOOTH_ALPHA = 0.5; /* the paper's */
 typedef struct equalizer {
     vqc_static_job *job;
     vqc_static_plan *plan;
-    vqc_reference *reference;
+    vqc_static_search *search;
     const vqc_stats *stats; /* that the plan stands on */
     vqc_stats **own;        /* the same when they were made here */
     vqc_score score;
@@ -34,25 +26,20 @@ typedef struct saved_code {
     const float *decoded;
 } saved_code;
 
-/* The better of whole chains and linear operators only, as the recipe allows. */
-static vqc_status score_plan(equalizer *e, vqc_score *out)
+/* The better of whole chains and linear operators only, as the recipe allows. `enough`: a score
+ * that needs no better one. */
+static vqc_status score_plan(equalizer *e, double enough, vqc_score *out)
 {
     vqc_static_operators asked = e->job->recipe->fixed.operators;
     vqc_score chains;
-    vqc_status status = VQC_OK;
+    vqc_status status = vqc_static_search_mode(
+        e->search, asked == VQC_STATIC_OPERATORS_CHAINS ? VQC_STATIC_CHAINS : VQC_STATIC_LINEAR,
+        out, e->error);
 
-    if (asked != VQC_STATIC_OPERATORS_AUTO) {
-        e->plan->mode =
-            asked == VQC_STATIC_OPERATORS_LINEAR ? VQC_STATIC_LINEAR : VQC_STATIC_CHAINS;
-        return vqc_static_trial(e->plan, e->reference, SAMPLES, e->job->threads, out, e->error);
+    if (status != VQC_OK || asked != VQC_STATIC_OPERATORS_AUTO || out->sqnr_db >= enough) {
+        return status;
     }
-    e->plan->mode = VQC_STATIC_LINEAR;
-    status = vqc_static_trial(e->plan, e->reference, SAMPLES, e->job->threads, out, e->error);
-    e->plan->mode = VQC_STATIC_CHAINS;
-    if (status == VQC_OK) {
-        status =
-            vqc_static_trial(e->plan, e->reference, SAMPLES, e->job->threads, &chains, e->error);
-    }
+    status = vqc_static_search_mode(e->search, VQC_STATIC_CHAINS, &chains, e->error);
     if (status == VQC_OK &&
         (chains.nonfinite < out->nonfinite ||
          (chains.nonfinite == out->nonfinite && chains.sqnr_db > out->sqnr_db))) {
@@ -90,7 +77,8 @@ static vqc_status quantize_again(equalizer *e, const vqc_equalization *q, vqc_st
     }
     if (status == VQC_OK) {
         vqc_static_plan_observe(e->plan, *stats);
-        status = score_plan(e, score);
+        e->search->is_scored[0] = e->search->is_scored[1] = false;
+        status = score_plan(e, HUGE_VAL, score);
     }
     return status;
 }
@@ -99,6 +87,7 @@ static vqc_status quantize_again(equalizer *e, const vqc_equalization *q, vqc_st
 static vqc_status attempt(equalizer *e, vqc_equalization *q, const char *what, bool asked)
 {
     vqc_plan *plan = e->plan->plan;
+    vqc_static_search search = *e->search; /* its scores */
     saved_code *saved = vqc_arena_calloc(e->job->arena, plan->count + 1, sizeof *saved);
     vqc_stats *stats = NULL;
     vqc_score score;
@@ -129,6 +118,8 @@ static vqc_status attempt(equalizer *e, vqc_equalization *q, const char *what, b
         return status;
     }
     vqc_equalization_swap(q);
+    search.trials = e->search->trials;
+    *e->search = search;
     for (size_t i = 0; i < plan->count; i++) {
         plan->layers[i].code = saved[i].code;
         plan->layers[i].decoded = saved[i].decoded;
@@ -166,11 +157,15 @@ static vqc_status run_methods(equalizer *e)
     return status;
 }
 
-vqc_status vqc_static_equalize(vqc_static_job *job, vqc_static_plan *plan, const vqc_stats *stats,
-                               vqc_stats **own, vqc_error *error)
+vqc_status vqc_static_equalize(vqc_static_job *job, vqc_static_search *search,
+                               const vqc_stats *stats, vqc_stats **own, vqc_error *error)
 {
-    equalizer e = {.job = job, .plan = plan, .stats = stats, .own = own, .error = error};
-    vqc_samples *subset = NULL;
+    equalizer e = {.job = job,
+                   .plan = search->plan,
+                   .search = search,
+                   .stats = stats,
+                   .own = own,
+                   .error = error};
     vqc_equalize asked = job->recipe->fixed.equalize;
     vqc_status status;
 
@@ -178,18 +173,9 @@ vqc_status vqc_static_equalize(vqc_static_job *job, vqc_static_plan *plan, const
     if (asked == VQC_EQUALIZE_NONE) {
         return VQC_OK;
     }
-    status = vqc_static_held_out(job->samples, &subset, error);
-    if (status == VQC_OK) {
-        status = vqc_reference_create(job->graph, subset, 0, 1, SAMPLES, MAX_REFERENCE,
-                                      job->threads, &e.reference, error);
-    }
-    if (status == VQC_OK) {
-        status = score_plan(&e, &e.score);
-    }
+    status = score_plan(&e, asked == VQC_EQUALIZE_AUTO ? ENOUGH_DB : HUGE_VAL, &e.score);
     if (status == VQC_OK && (asked != VQC_EQUALIZE_AUTO || e.score.sqnr_db < ENOUGH_DB)) {
         status = run_methods(&e);
     }
-    vqc_reference_destroy(&e.reference);
-    vqc_samples_destroy(&subset);
     return status;
 }

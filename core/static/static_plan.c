@@ -305,6 +305,7 @@ void vqc_static_plan_observe(vqc_static_plan *p, const vqc_stats *stats)
 {
     for (size_t t = 0; t < p->tensor_count; t++) {
         p->tensors[t].stats = vqc_stats_find(stats, p->tensors[t].value->name);
+        memset(p->tensors[t].is_found, 0, sizeof p->tensors[t].is_found);
     }
     for (size_t i = 0; i < p->unit_count; i++) {
         vqc_unit *unit = &p->units[i];

@@ -52,6 +52,8 @@ typedef struct vqc_tensor {
     size_t root;                /* tensors with one root share scale and zero point */
     bool wide;                  /* 16 bits by the search */
     vqc_observer_kind observer; /* that the range is made by */
+    vqc_range found[VQC_OBSERVER_MSE + 1][2]; /* by observer, at 8 and at 16 bits: searched once */
+    bool is_found[VQC_OBSERVER_MSE + 1][2];
     vqc_range range;
     float scale;
     int32_t zero_point;

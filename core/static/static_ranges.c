@@ -23,28 +23,68 @@ static int bits_of(const vqc_static_plan *p, const vqc_tensor *tensor)
     return wide ? 16 : 8;
 }
 
-vqc_range vqc_tensor_range(const vqc_static_plan *p, size_t index)
+/* 16 bits have room for every outlier. */
+static vqc_observer_kind kind_of(const vqc_tensor *tensor, int bits)
 {
-    const vqc_tensor *tensor = &p->tensors[index];
+    if (tensor->observer == VQC_OBSERVER_AUTO) {
+        return bits == 16 ? VQC_OBSERVER_MINMAX : VQC_OBSERVER_MSE;
+    }
+    return tensor->observer;
+}
+
+static vqc_range search_range(const vqc_static_plan *p, const vqc_tensor *tensor, int bits)
+{
     vqc_observer_options options = {
-        .kind = tensor->observer == VQC_OBSERVER_AUTO ? VQC_OBSERVER_MSE : tensor->observer,
+        .kind = kind_of(tensor, bits),
         .percentile = p->recipe->fixed.percentile,
-        .bits = bits_of(p, tensor),
+        .bits = bits,
         .symmetric = p->recipe->fixed.symmetric,
     };
-    vqc_range none = {0.0f, 0.0f};
-    vqc_range range;
+    vqc_range range = {0.0f, 0.0f};
 
-    /* 16 bits have room for every outlier */
-    if (options.bits == 16 && tensor->observer == VQC_OBSERVER_AUTO) {
-        options.kind = VQC_OBSERVER_MINMAX;
+    if (tensor->stats != NULL) {
+        range = vqc_observation_range(&tensor->stats->all, &options);
     }
-    range = tensor->stats == NULL ? none : vqc_observation_range(&tensor->stats->all, &options);
-    if (options.bits == 16 && !comes_from_clip(p, tensor)) {
+    if (bits == 16 && !comes_from_clip(p, tensor)) {
         range.min *= HEADROOM_16;
         range.max *= HEADROOM_16;
     }
     return range;
+}
+
+vqc_range vqc_tensor_range(const vqc_static_plan *p, size_t index)
+{
+    const vqc_tensor *tensor = &p->tensors[index];
+    int bits = bits_of(p, tensor);
+    vqc_observer_kind kind = kind_of(tensor, bits);
+
+    return tensor->is_found[kind][bits == 16] ? tensor->found[kind][bits == 16]
+                                              : search_range(p, tensor, bits);
+}
+
+/* Searches what the quantized tensors need and no decision before has asked for. */
+static void find_ranges(vqc_static_plan *p)
+{
+    size_t missing = 0;
+
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        const vqc_tensor *t = &p->tensors[i];
+        int bits = bits_of(p, t);
+        missing += t->quantized && !t->is_found[kind_of(t, bits)][bits == 16] ? 1 : 0;
+    }
+    if (missing == 0) {
+        return;
+    }
+#pragma omp parallel for schedule(dynamic, 1) if (missing > 1)
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        vqc_tensor *t = &p->tensors[i];
+        int bits = bits_of(p, t);
+        vqc_observer_kind kind = kind_of(t, bits);
+        if (t->quantized && !t->is_found[kind][bits == 16]) {
+            t->found[kind][bits == 16] = search_range(p, t, bits);
+            t->is_found[kind][bits == 16] = true;
+        }
+    }
 }
 
 static void make_codes(const vqc_static_plan *p, vqc_tensor *t)
@@ -79,6 +119,7 @@ void vqc_static_ranges(vqc_static_plan *p)
         t->bits = bits_of(p, t);
         t->range = (vqc_range){0.0f, 0.0f};
     }
+    find_ranges(p);
     for (size_t i = 0; i < p->tensor_count; i++) {
         vqc_tensor *root = &p->tensors[p->tensors[i].root];
         vqc_range range;

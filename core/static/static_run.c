@@ -17,12 +17,34 @@ enum {
     MAX_REFERENCE = 256 << 20 /* bytes of kept inputs and outputs */
 };
 
+/* Of which values [count] an observer looks at the distribution; NULL: no memory. */
+static const bool *wanted_histograms(const vqc_static_job *job, const vqc_static_plan *plan,
+                                     const vqc_value *const *values, size_t count)
+{
+    bool *wanted = vqc_arena_calloc(job->arena, count + 1, sizeof *wanted);
+
+    for (size_t i = 0; i < count && wanted != NULL; i++) {
+        size_t at = vqc_static_tensor(plan, values[i]->name);
+        wanted[i] = job->keep_stats || at == VQC_NO_TENSOR ||
+                    (plan->tensors[at].observer != VQC_OBSERVER_MINMAX &&
+                     plan->tensors[at].observer != VQC_OBSERVER_MOVING_AVERAGE);
+    }
+    return wanted;
+}
+
+/* Whether decisions are made by running the quantized model. */
+static bool needs_measuring(const vqc_static_plan *plan)
+{
+    return plan->recipe->fixed.equalize != VQC_EQUALIZE_NONE || vqc_static_search_needed(plan);
+}
+
 vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan *plan,
                                 vqc_stats **stats, vqc_error *error)
 {
     const vqc_value **values;
     size_t count;
     vqc_samples *subset = NULL;
+    vqc_samples *samples = job->samples;
     vqc_calibrate_options options = {
         .threads = job->threads,
         .progress = job->progress,
@@ -31,11 +53,20 @@ vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan
     uint64_t start = vqc_report_clock();
     vqc_status status = vqc_static_plan_values(plan, &values, &count, error);
 
-    if (status == VQC_OK) {
+    if (status == VQC_OK && (job->recipe->verify || needs_measuring(plan))) {
         status = vqc_samples_subset(job->samples, 0, HOLD_OUT, false, &subset, error);
+        samples = subset;
     }
     if (status == VQC_OK) {
-        status = vqc_calibrate(job->graph, values, count, subset, &options, stats, error);
+        options.histograms = wanted_histograms(job, plan, values, count);
+        options.no_channels = !job->keep_stats &&
+                              job->recipe->fixed.bias_correction == VQC_SWITCH_OFF &&
+                              (job->recipe->fixed.equalize == VQC_EQUALIZE_NONE ||
+                               job->recipe->fixed.equalize == VQC_EQUALIZE_CROSS_LAYER);
+        status = options.histograms == NULL ? vqc_fail_memory(error, count) : VQC_OK;
+    }
+    if (status == VQC_OK) {
+        status = vqc_calibrate(job->graph, values, count, samples, &options, stats, error);
     }
     if (status == VQC_OK) {
         status = vqc_report_stage(job->report, "calibrate", vqc_report_clock() - start, error);
@@ -105,46 +136,34 @@ static vqc_status check_stats(const vqc_static_job *job, const vqc_static_plan *
     return status;
 }
 
-static vqc_status search(vqc_static_job *job, vqc_static_plan *plan, vqc_error *error)
+static const char *mode_name(const vqc_static_plan *plan)
 {
-    vqc_static_search s = {
-        .plan = plan,
-        .threads = job->threads,
-        .sample_work = count_work(plan),
-        .report = job->report,
-        .progress = job->progress,
-        .progress_context = job->progress_context,
-    };
-    uint64_t start = vqc_report_clock();
+    return plan->mode == VQC_STATIC_CHAINS ? "whole chains" : "linear operators only";
+}
+
+static vqc_status note_score(vqc_static_job *job, const vqc_static_search *s, vqc_error *error)
+{
+    size_t quantized;
+    size_t possible;
+
+    vqc_static_plan_count(s->plan, &quantized, &possible);
+    return vqc_report_note(
+        job->report, error,
+        "static quantization: %zu of %zu layers compute with integers (%s); output SQNR %.1f "
+        "dB on %zu samples kept apart, %zu trials",
+        quantized, possible, mode_name(s->plan), s->score.sqnr_db, s->score.samples, s->trials);
+}
+
+/* The float model's outputs on samples kept apart, which all decisions are measured against. */
+static vqc_status make_reference(vqc_static_job *job, vqc_reference **reference, vqc_error *error)
+{
     vqc_samples *subset = NULL;
-    vqc_reference *reference = NULL;
-    vqc_status status = vqc_samples_subset(job->samples, 0, HOLD_OUT, true, &subset, error);
+    vqc_status status = vqc_static_held_out(job->samples, &subset, error);
 
     if (status == VQC_OK) {
         status = vqc_reference_create(job->graph, subset, 0, 1, MAX_MEASURED, MAX_REFERENCE,
-                                      job->threads, &reference, error);
+                                      job->threads, reference, error);
     }
-    if (status == VQC_OK) {
-        s.reference = reference;
-        status = vqc_static_search_run(&s, error);
-    }
-    if (status == VQC_OK) {
-        size_t quantized;
-        size_t possible;
-
-        vqc_static_plan_count(plan, &quantized, &possible);
-        status = vqc_report_note(
-            job->report, error,
-            "static quantization: %zu of %zu layers compute with integers (%s); output SQNR %.1f "
-            "dB on %zu samples kept apart, %zu trials",
-            quantized, possible,
-            plan->mode == VQC_STATIC_CHAINS ? "whole chains" : "linear operators only",
-            s.score.sqnr_db, s.score.samples, s.trials);
-    }
-    if (status == VQC_OK) {
-        status = vqc_report_stage(job->report, "search", vqc_report_clock() - start, error);
-    }
-    vqc_reference_destroy(&reference);
     vqc_samples_destroy(&subset);
     return status;
 }
@@ -159,18 +178,60 @@ static uint64_t time_of_stages(const vqc_report *report)
     return sum;
 }
 
-/* Equalization with its time, that of the calibrations in it apart. */
-static vqc_status equalize(vqc_static_job *job, vqc_static_plan *plan, vqc_stats **equalized,
-                           vqc_error *error)
+/* Equalization and the search, with their times; the calibrations in the first have their own. */
+static vqc_status decide(vqc_static_job *job, vqc_static_plan *plan, vqc_stats **equalized,
+                         vqc_error *error)
 {
+    vqc_static_search s = {
+        .plan = plan,
+        .threads = job->threads,
+        .sample_work = count_work(plan),
+        .report = job->report,
+        .progress = job->progress,
+        .progress_context = job->progress_context,
+    };
     uint64_t start = vqc_report_clock();
     uint64_t before = time_of_stages(job->report);
-    vqc_status status = vqc_static_equalize(job, plan, job->stats, equalized, error);
-    uint64_t inner = time_of_stages(job->report) - before;
+    vqc_reference *reference = NULL;
+    vqc_status status = make_reference(job, &reference, error);
 
-    return status == VQC_OK ? vqc_report_stage(job->report, "equalize",
-                                               vqc_report_clock() - start - inner, error)
-                            : status;
+    s.reference = reference;
+    if (status == VQC_OK && job->recipe->fixed.equalize != VQC_EQUALIZE_NONE) {
+        status = vqc_static_equalize(job, &s, job->stats, equalized, error);
+        uint64_t inner = time_of_stages(job->report) - before;
+        if (status == VQC_OK) {
+            status = vqc_report_stage(job->report, "equalize", vqc_report_clock() - start - inner,
+                                      error);
+        }
+    }
+    start = vqc_report_clock();
+    if (status == VQC_OK) {
+        status = vqc_static_search_run(&s, error);
+    }
+    if (status == VQC_OK) {
+        status = note_score(job, &s, error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_report_stage(job->report, "search", vqc_report_clock() - start, error);
+    }
+    vqc_reference_destroy(&reference);
+    return status;
+}
+
+/* The recipe has decided everything. */
+static vqc_status take_as_asked(vqc_static_job *job, vqc_static_plan *plan, vqc_error *error)
+{
+    size_t quantized;
+    size_t possible;
+
+    plan->mode = job->recipe->fixed.operators == VQC_STATIC_OPERATORS_LINEAR ? VQC_STATIC_LINEAR
+                                                                             : VQC_STATIC_CHAINS;
+    vqc_static_plan_decide(plan);
+    vqc_static_plan_count(plan, &quantized, &possible);
+    return vqc_report_note(job->report, error,
+                           "static quantization: %zu of %zu layers compute with integers (%s); "
+                           "the recipe leaves nothing to be measured",
+                           quantized, possible, mode_name(plan));
 }
 
 /* ---- the report ---- */
@@ -280,12 +341,10 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
         status = vqc_static_fit_weights(&plan, job->arena, error);
     }
     vqc_static_plan_count(&plan, &quantized, &possible);
-    if (status == VQC_OK && possible > 0) {
-        status = equalize(job, &plan, &equalized, error);
-    }
     if (status == VQC_OK && (possible > 0 || !isnan(job->recipe->accuracy.output_sqnr_db) ||
                              !isnan(job->recipe->accuracy.max_accuracy_drop))) {
-        status = search(job, &plan, error);
+        status = needs_measuring(&plan) ? decide(job, &plan, &equalized, error)
+                                        : take_as_asked(job, &plan, error);
     }
     if (status == VQC_OK) {
         status = vqc_static_fit_biases(&plan, &raised, error);

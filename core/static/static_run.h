@@ -14,6 +14,7 @@ typedef struct vqc_static_job {
     vqc_samples *samples;   /* to calibrate with, and to measure with those kept apart */
     vqc_stats *stats;       /* from a calibration cache, or NULL; else made here */
     const char *stats_path; /* of that cache, for messages */
+    bool keep_stats;        /* for a cache: observe also what this recipe has no use for */
     int threads;
     vqc_report *report;
     void (*progress)(void *context, const char *stage, size_t done, size_t total);
@@ -28,7 +29,8 @@ typedef struct vqc_static_job {
  */
 vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error);
 
-/* Observes what a plan needs on the samples that are not kept apart. */
+/* Observes what a plan needs on the samples that are not kept apart; on all of them when nothing is
+ * measured: the recipe decides everything and does not verify. */
 vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan *plan,
                                 vqc_stats **stats, vqc_error *error);
 

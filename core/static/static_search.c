@@ -31,9 +31,10 @@ static const double WEIGHT_MARGIN_DB = 2.0; /* room for the noise of activations
 
 /* ---- trials ---- */
 
-vqc_status vqc_static_trial(vqc_static_plan *plan, const vqc_reference *reference, size_t samples,
-                            int threads, vqc_score *out, vqc_error *error)
+/* Decides the plan as it is set, and scores what it would write on at most `samples` samples. */
+static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out, vqc_error *error)
 {
+    vqc_static_plan *plan = s->plan;
     vqc_model *model = NULL;
     uint64_t fresh = plan->graph->fresh; /* names of a trial are free again afterwards */
     vqc_status status;
@@ -42,18 +43,11 @@ vqc_status vqc_static_trial(vqc_static_plan *plan, const vqc_reference *referenc
     vqc_static_swap_weights(plan);
     status = vqc_static_simulation(plan, &model, error);
     if (status == VQC_OK) {
-        status = vqc_reference_score(reference, model, samples, threads, out, error);
+        status = vqc_reference_score(s->reference, model, samples, s->threads, out, error);
     }
     vqc_static_swap_weights(plan);
     vqc_model_destroy(&model);
     plan->graph->fresh = fresh;
-    return status;
-}
-
-static vqc_status run_trial(vqc_static_search *s, size_t samples, vqc_score *out, vqc_error *error)
-{
-    vqc_status status = vqc_static_trial(s->plan, s->reference, samples, s->threads, out, error);
-
     s->trials++;
     if (s->progress != NULL) {
         s->progress(s->progress_context, "search", s->trials, 0);
@@ -111,19 +105,32 @@ static bool meets(const vqc_static_search *s, const vqc_score *score)
 
 /* ---- mode and observers ---- */
 
+vqc_status vqc_static_search_mode(vqc_static_search *s, vqc_static_mode mode, vqc_score *out,
+                                  vqc_error *error)
+{
+    vqc_status status = VQC_OK;
+
+    s->plan->mode = mode;
+    if (!s->is_scored[mode]) {
+        status = run_trial(s, trial_samples(s), &s->modes[mode], error);
+        s->is_scored[mode] = status == VQC_OK;
+    }
+    *out = s->modes[mode];
+    return status;
+}
+
 static vqc_status choose_mode(vqc_static_search *s, vqc_error *error)
 {
     vqc_static_operators asked = s->plan->recipe->fixed.operators;
     vqc_score linear;
-    vqc_status status;
+    vqc_status status = vqc_static_search_mode(
+        s, asked == VQC_STATIC_OPERATORS_LINEAR ? VQC_STATIC_LINEAR : VQC_STATIC_CHAINS, &s->score,
+        error);
 
-    s->plan->mode = asked == VQC_STATIC_OPERATORS_LINEAR ? VQC_STATIC_LINEAR : VQC_STATIC_CHAINS;
-    status = run_trial(s, trial_samples(s), &s->score, error);
     if (status != VQC_OK || asked != VQC_STATIC_OPERATORS_AUTO) {
         return status;
     }
-    s->plan->mode = VQC_STATIC_LINEAR;
-    status = run_trial(s, trial_samples(s), &linear, error);
+    status = vqc_static_search_mode(s, VQC_STATIC_LINEAR, &linear, error);
     if (status == VQC_OK && is_better(&linear, &s->score, MODE_MARGIN_DB)) {
         s->score = linear;
     } else {
@@ -626,6 +633,19 @@ static vqc_status reach_target(vqc_static_search *s, vqc_error *error)
     return status;
 }
 
+bool vqc_static_search_needed(const vqc_static_plan *p)
+{
+    const vqc_accuracy_target *target = &p->recipe->accuracy;
+    bool needed = !isnan(target->output_sqnr_db) || !isnan(target->max_accuracy_drop) ||
+                  p->recipe->fixed.operators == VQC_STATIC_OPERATORS_AUTO ||
+                  p->recipe->fixed.bias_correction != VQC_SWITCH_OFF;
+
+    for (size_t t = 0; t < p->tensor_count; t++) {
+        needed = needed || p->tensors[t].observer == VQC_OBSERVER_AUTO;
+    }
+    return needed;
+}
+
 vqc_status vqc_static_search_run(vqc_static_search *s, vqc_error *error)
 {
     vqc_static_plan *p = s->plan;
@@ -640,6 +660,11 @@ vqc_status vqc_static_search_run(vqc_static_search *s, vqc_error *error)
         open[t] = p->tensors[t].observer == VQC_OBSERVER_AUTO;
         any = any || open[t];
     }
+    if (p->recipe->fixed.type == VQC_ACTIVATION_UINT16 ||
+        p->recipe->fixed.type == VQC_ACTIVATION_INT16) {
+        s->is_scored[0] = s->is_scored[0] && !any; /* there auto stands for minmax */
+        s->is_scored[1] = s->is_scored[1] && !any;
+    }
     set_open(p, open, VQC_OBSERVER_MSE);
     status = choose_mode(s, error);
     if (status == VQC_OK) {
@@ -651,7 +676,7 @@ vqc_status vqc_static_search_run(vqc_static_search *s, vqc_error *error)
     if (status == VQC_OK && any && trials_left(s) > 0) {
         status = refine_observers(s, open, error);
     }
-    if (status == VQC_OK) {
+    if (status == VQC_OK && s->score.samples < vqc_reference_count(s->reference)) {
         status = run_trial(s, 0, &s->score, error);
     }
     if (status == VQC_OK) {

@@ -13,6 +13,9 @@ typedef struct vqc_static_search {
     uint64_t sample_work; /* multiply-adds of one sample, to bound the number of trials */
     vqc_report *report;
     vqc_score score; /* of the plan as it stands */
+    /* By vqc_static_mode: what the plan is worth with the observers that it came with. */
+    vqc_score modes[2];
+    bool is_scored[2];
     size_t trials;   /* models that were run */
     bool target_met; /* true also when no target was set */
     void (*progress)(void *context, const char *stage, size_t done, size_t total);
@@ -28,8 +31,11 @@ typedef struct vqc_static_search {
  */
 vqc_status vqc_static_search_run(vqc_static_search *search, vqc_error *error);
 
-/* Decides the plan as it is set, and scores what it would write on at most `samples` samples. */
-vqc_status vqc_static_trial(vqc_static_plan *plan, const vqc_reference *reference, size_t samples,
-                            int threads, vqc_score *out, vqc_error *error);
+/* Whether the recipe leaves anything to vqc_static_search_run or sets a target. */
+bool vqc_static_search_needed(const vqc_static_plan *plan);
+
+/* Sets the plan's mode and scores what it would write, unless search->is_scored. */
+vqc_status vqc_static_search_mode(vqc_static_search *search, vqc_static_mode mode, vqc_score *out,
+                                  vqc_error *error);
 
 #endif

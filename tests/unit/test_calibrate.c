@@ -89,7 +89,9 @@ static vqc_stats *collect(const vqc_graph *graph, int threads, size_t stride)
     vqc_collector *c = NULL;
     vqc_error error = {0};
     size_t count;
-    cr_assert_eq(vqc_collector_create(values, 4, (size_t)threads, SAMPLES, &c, &error), VQC_OK);
+    const vqc_calibrate_options options = {.no_channels = false};
+    cr_assert_eq(vqc_collector_create(values, 4, (size_t)threads, SAMPLES, &options, &c, &error),
+                 VQC_OK);
     const vqc_value *const *taps = vqc_collector_values(c, &count);
     cr_assert_eq(count, 3);
     cr_assert_str_eq(taps[0]->name, "both");
