@@ -236,29 +236,42 @@ size_t KERNEL(f32_gemm_rows)(void)
     return GEMM_ROWS;
 }
 
-/* Columns outside, rows inside: a panel of B stays in the level 1 cache, A comes from level 2. */
-void KERNEL(f32_gemm)(const vqc_gemm_block *g)
+/* Columns a tile of `rows` rows takes of n. */
+VQC_INLINE size_t gemm_tile_cols(size_t rows, size_t n)
 {
-    const size_t tall = vqc_min_size(vqc_min_size(g->mr, g->m), GEMM_ROWS);
-    size_t width = VQC_GEMM_COLS;
-    if (tall == 0)
-        return;
-    if (tiles_4[tall - 1] != NULL && g->n > 3 * VQC_GEMM_COLS)
-        width = 4 * VQC_GEMM_COLS;
-    else if (tiles_2[tall - 1] != NULL)
-        width = 2 * VQC_GEMM_COLS;
+    if (tiles_4[rows - 1] != NULL && n > 3 * VQC_GEMM_COLS)
+        return vqc_min_size(4 * VQC_GEMM_COLS, n);
+    return vqc_min_size(tiles_2[rows - 1] != NULL ? 2 * VQC_GEMM_COLS : VQC_GEMM_COLS, n);
+}
+
+/* Rows [from, to) in tiles of at most `tall`. Columns outside, rows inside: a panel of B stays in
+ * the level 1 cache, A comes from level 2. */
+VQC_INLINE void gemm_rows_of(const vqc_gemm_block *g, size_t from, size_t to, size_t tall)
+{
     for (size_t j = 0; j < g->n;) {
-        size_t cols = vqc_min_size(width, g->n - j);
-        if (cols > 2 * VQC_GEMM_COLS && cols <= 3 * VQC_GEMM_COLS)
-            cols = 2 * VQC_GEMM_COLS;
-        for (size_t i = 0; i < g->m;) {
-            size_t rows = vqc_min_size(g->mr - i % g->mr, g->m - i);
-            rows = vqc_min_size(rows, tall);
+        const size_t cols = gemm_tile_cols(tall, g->n - j);
+        for (size_t i = from; i < to;) {
+            const size_t rows = vqc_min_size(vqc_min_size(g->mr - i % g->mr, to - i), tall);
             gemm_tile_at(g, i, rows, j, cols);
             i += rows;
         }
         j += cols;
     }
+}
+
+/* A few rows at the end have tiles that are wider than those of the others. */
+void KERNEL(f32_gemm)(const vqc_gemm_block *g)
+{
+    const size_t tall = vqc_min_size(vqc_min_size(g->mr, g->m), GEMM_ROWS);
+    if (tall == 0)
+        return;
+    const size_t rest = g->m % g->mr;
+    if (rest > 0 && rest < tall && gemm_tile_cols(rest, g->n) > gemm_tile_cols(tall, g->n)) {
+        gemm_rows_of(g, 0, g->m - rest, tall);
+        gemm_rows_of(g, g->m - rest, g->m, rest);
+        return;
+    }
+    gemm_rows_of(g, 0, g->m, tall);
 }
 
 /* ---- taps ---- */

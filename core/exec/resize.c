@@ -396,7 +396,10 @@ static void extrapolate(const resize_plan *plan, bool *const *inside, vqc_buffer
         size_t outer = vqc_exec_product(out->dims, 0, i);
         size_t inner = vqc_exec_product(out->dims, i + 1, out->rank);
 
-        for (size_t at = 0; inside[i] != NULL && at < outer * plan->axes[i].out; at++) {
+        if (inside[i] == NULL || memchr(inside[i], false, plan->axes[i].out) == NULL) {
+            continue;
+        }
+        for (size_t at = 0; at < outer * plan->axes[i].out; at++) {
             if (inside[i][at % plan->axes[i].out]) {
                 continue;
             }
@@ -422,14 +425,20 @@ static void saturate(int32_t dtype, double *values, size_t count)
     }
 }
 
-/* The axes in the order in which the array grows least: the most shrinking one first. */
+/*
+ * The axes in the order in which the array grows least: the most shrinking one first. Of equal ones
+ * the last when elements are only moved, so that outer axes move longer rows; the first in a sum,
+ * whose rounding depends on the order.
+ */
 static size_t next_axis(const resize_plan *plan, size_t rank, const bool *done)
 {
+    const bool moved = plan->how.mode == VQC_RESAMPLE_NEAREST;
     size_t best = rank;
 
     for (size_t i = 0; i < rank; i++) {
         if (plan->moves[i] && !done[i] &&
-            (best == rank || plan->axes[i].scale < plan->axes[best].scale)) {
+            (best == rank || plan->axes[i].scale < plan->axes[best].scale ||
+             (moved && plan->axes[i].scale <= plan->axes[best].scale))) {
             best = i;
         }
     }
