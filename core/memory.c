@@ -45,6 +45,33 @@ void vqc_arena_destroy(vqc_arena **arena)
     *arena = NULL;
 }
 
+/* Puts the list in front of the other, behind whose first chunk small requests still fit. */
+static chunk *join_lists(chunk *first, chunk *second)
+{
+    chunk *last = first;
+
+    if (first == NULL) {
+        return second;
+    }
+    while (last->next != NULL) {
+        last = last->next;
+    }
+    last->next = second;
+    return first;
+}
+
+void vqc_arena_take(vqc_arena *arena, vqc_arena **from)
+{
+    if (*from == NULL) {
+        return;
+    }
+    arena->small = join_lists(arena->small, (*from)->small);
+    arena->large = join_lists(arena->large, (*from)->large);
+    arena->used += (*from)->used;
+    free(*from);
+    *from = NULL;
+}
+
 static void *alloc_large(vqc_arena *arena, size_t size_bytes)
 {
     size_t total;

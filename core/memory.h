@@ -34,6 +34,10 @@ vqc_arena *vqc_arena_create(void);
 /* Frees the arena and everything in it; accepts NULL and sets *arena to NULL. */
 void vqc_arena_destroy(vqc_arena **arena);
 
+/* Everything in *from lives as long as `arena` from now on; *from is gone and set to NULL. Accepts
+ * NULL in *from. */
+void vqc_arena_take(vqc_arena *arena, vqc_arena **from);
+
 /* size_bytes of memory aligned to 64 bytes for large (>= 4096) and 16 for small requests,
  * uninitialised; lives as long as the arena. NULL when out of memory; a valid pointer for size 0.
  */

@@ -337,6 +337,47 @@ vqc_status vqc_tensor_borrow_f32(const Onnx__TensorProto *tensor, vqc_arena *are
     return VQC_OK;
 }
 
+vqc_status vqc_tensor_set_f32(Onnx__TensorProto *tensor, const float *values, size_t count,
+                              vqc_arena *arena, vqc_error *error)
+{
+    const vqc_kernels *kernels = vqc_kernels_get();
+    size_t width = vqc_dtype_describe(tensor->data_type)->bits / 8;
+    size_t size_bytes;
+    void *raw = (void *)(uintptr_t)values; /* never written through */
+
+    if (!vqc_dtype_describe(tensor->data_type)->is_float) {
+        return vqc_fail(error, VQC_ERR_INTERNAL, "tensor \"%s\": its type takes no float values",
+                        name_of(tensor));
+    }
+    if (!vqc_size_mul(count, width, &size_bytes)) {
+        return vqc_fail_memory(error, SIZE_MAX);
+    }
+    if (tensor->data_type != VQC_DTYPE_FLOAT) {
+        raw = vqc_arena_alloc(arena, size_bytes);
+        if (raw == NULL) {
+            return vqc_fail_memory(error, size_bytes);
+        }
+    }
+    if (tensor->data_type == VQC_DTYPE_FLOAT16) {
+        kernels->f32_f16_convert(values, count, raw);
+    } else if (tensor->data_type == VQC_DTYPE_BFLOAT16) {
+        kernels->f32_bf16_convert(values, count, raw);
+    } else if (tensor->data_type == VQC_DTYPE_DOUBLE) {
+        double *wide = raw;
+        for (size_t i = 0; i < count; i++) {
+            wide[i] = (double)values[i];
+        }
+    }
+    tensor->has_raw_data = 1;
+    tensor->raw_data.data = raw;
+    tensor->raw_data.len = size_bytes;
+    tensor->n_float_data = tensor->n_double_data = tensor->n_int32_data = 0;
+    tensor->n_external_data = 0;
+    tensor->external_data = NULL;
+    tensor->has_data_location = 0;
+    return VQC_OK;
+}
+
 Onnx__TensorProto *vqc_tensor_create(vqc_arena *arena, const char *name, vqc_dtype dtype,
                                      const int64_t *dims, size_t rank, const void *raw,
                                      size_t raw_bytes)

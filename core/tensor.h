@@ -41,6 +41,14 @@ vqc_status vqc_tensor_borrow_raw(const Onnx__TensorProto *tensor, vqc_arena *are
 vqc_status vqc_tensor_borrow_f32(const Onnx__TensorProto *tensor, vqc_arena *arena,
                                  const float **values, size_t *elements, vqc_error *error);
 
+/*
+ * Gives the tensor other values [count] of its own float data type (rounded to nearest): float32
+ * values are borrowed, others converted into `arena`. Its dims stay. Errors: not a float type, out
+ * of memory; the tensor is unchanged then.
+ */
+vqc_status vqc_tensor_set_f32(Onnx__TensorProto *tensor, const float *values, size_t count,
+                              vqc_arena *arena, vqc_error *error);
+
 /* New tensor in `arena` with raw_data = borrowed `raw` (may be NULL while only sizes matter).
  * `name` and dims are copied. NULL when out of memory. */
 Onnx__TensorProto *vqc_tensor_create(vqc_arena *arena, const char *name, vqc_dtype dtype,
