@@ -7,10 +7,10 @@
 #include "core/vq/vq_types.h"
 
 /*
- * W [rows, cols]: rows are the layer's outputs (channel axis, for several matrices in one tensor one
- * after the other), cols what it sums over. The order of columns depends on what sub-vectors run
- * along: input channels (kernel positions outside, channels inside) or kernel positions (channels
- * outside, as convolution weights are stored).
+ * W [rows, cols]: rows are the layer's outputs (channel axis, for several matrices in one tensor
+ * one after the other), cols what it sums over. The order of columns depends on what sub-vectors
+ * run along: input channels (kernel positions outside, channels inside) or kernel positions
+ * (channels outside, as convolution weights are stored).
  */
 typedef struct vqc_vq_layout {
     size_t rows;
@@ -22,7 +22,8 @@ typedef struct vqc_vq_layout {
     size_t rank;
     size_t axes[VQC_LAYER_MAX_RANK];
     bool is_permuted; /* axes is not 0, 1, 2, ...: decoding needs a Transpose */
-    bool has_moments; /* the layer is a Conv, Gemm or MatMul of a matrix whose input can be observed */
+    bool has_moments; /* the layer is a Conv, Gemm or MatMul of a matrix whose input can be observed
+                       */
 } vqc_vq_layout;
 
 /* along AUTO: chosen by the operator, see docs/RECIPE.md. */
