@@ -341,7 +341,7 @@ vqc_status vqc_tensor_set_f32(Onnx__TensorProto *tensor, const float *values, si
                               vqc_arena *arena, vqc_error *error)
 {
     const vqc_kernels *kernels = vqc_kernels_get();
-    size_t width = vqc_dtype_describe(tensor->data_type)->bits / 8;
+    size_t width = (size_t)vqc_dtype_describe(tensor->data_type)->bits / 8;
     size_t size_bytes;
     void *raw = (void *)(uintptr_t)values; /* never written through */
 
