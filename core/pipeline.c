@@ -85,11 +85,20 @@ static vqc_status choose_opset(run *r, int64_t *target)
     return status;
 }
 
+/* Decides every layer at the opset that the model has now. */
+static vqc_status prepare_layers(run *r)
+{
+    int64_t ignored;
+    vqc_status status = vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+
+    return status == VQC_OK ? vqc_plan_settle(r->graph, &r->plan, r->recipe, r->arena, r->error)
+                            : status;
+}
+
 static vqc_status plan_and_raise(run *r)
 {
     int64_t target;
     int64_t before = vqc_model_opset(r->model->proto, "");
-    int64_t ignored;
     vqc_status status = plan_model(r);
 
     if (status == VQC_OK) {
@@ -112,7 +121,7 @@ static vqc_status plan_and_raise(run *r)
             return status;
         }
     }
-    return vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+    return prepare_layers(r);
 }
 
 /* ---- folding ---- */
@@ -212,7 +221,6 @@ static vqc_status plan_rewritten(run *r)
     vqc_arena *old_arena = r->arena;
     vqc_graph *old_graph = r->graph;
     vqc_plan old = r->plan;
-    int64_t ignored;
     vqc_status status;
 
     r->arena = NULL;
@@ -237,7 +245,7 @@ static vqc_status plan_rewritten(run *r)
     }
     if (status == VQC_OK) {
         vqc_plan_keep_small(&r->plan);
-        status = vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+        status = prepare_layers(r);
     }
     for (size_t i = 0; i < r->plan.count && status == VQC_OK; i++) {
         if (r->plan.layers[i].code != NULL) {
@@ -252,13 +260,12 @@ static vqc_status plan_rewritten(run *r)
 /* Layers that cannot be static after all are planned as weight-only ones. */
 static vqc_status give_up_static(run *r, const char *why)
 {
-    int64_t ignored;
 
     for (size_t i = 0; i < r->plan.count; i++) {
         r->plan.layers[i].is_static = false;
     }
     vqc_plan_keep_small(&r->plan);
-    vqc_status status = vqc_plan_prepare(&r->plan, r->recipe, 0, false, &ignored, r->error);
+    vqc_status status = prepare_layers(r);
     return status == VQC_OK
                ? vqc_report_note(r->report, r->error, "activations stay float: %s", why)
                : status;

@@ -1,8 +1,10 @@
 #include "core/plan.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/codec/int_fit.h"
+#include "core/patch.h"
 #include "core/static/static_units.h"
 #include "core/tensor.h"
 
@@ -154,6 +156,7 @@ static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, 
         .operators = recipe->operators,
         .objective = recipe->objective,
         .weight_codes = weight_codes_of(recipe),
+        .vq = recipe->vq,
         .opset = layer->scope->opset,
         .max_opset = max_opset > layer->scope->opset ? max_opset : layer->scope->opset,
     };
@@ -283,4 +286,89 @@ vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t ma
         }
     }
     return pair_lstms(plan, recipe, max_opset, probe, error);
+}
+
+/* ---- codebooks that do not pay ---- */
+
+/* Bytes that the decision would add to the file and take from it. */
+static vqc_status weigh(vqc_graph *graph, const vqc_plan_layer *item, size_t *added,
+                        size_t *removed, vqc_error *error)
+{
+    const vqc_code code = {.decision = &item->decision};
+    vqc_patch *patch = vqc_patch_create(graph);
+    vqc_emitter emitter = {
+        .graph = graph,
+        .patch = patch,
+        .scope = item->layer->scope,
+        .arena = graph->model->arena,
+        .error = error,
+        .opset = item->layer->scope->opset,
+    };
+
+    if (patch == NULL) {
+        return vqc_fail_memory(error, 0);
+    }
+    item->decision.codec->emit(&emitter, &code);
+    *added = vqc_patch_added_bytes(patch);
+    *removed = vqc_patch_removed_bytes(patch);
+    vqc_patch_drop(patch);
+    return emitter.status;
+}
+
+/* Decides the layer anew by another codec with its default settings. */
+static vqc_status prepare_as(vqc_plan_layer *item, const char *codec, const vqc_recipe *recipe,
+                             vqc_error *error)
+{
+    const vqc_weight_spec asked = item->spec;
+    int64_t ignored;
+    vqc_status status;
+
+    item->spec = vqc_weight_spec_default();
+    (void)snprintf(item->spec.codec, sizeof item->spec.codec, "%s", codec);
+    status = prepare_layer(item, recipe, 0, false, &ignored, error);
+    item->spec = asked;
+    return status;
+}
+
+static vqc_status settle_layer(vqc_graph *graph, vqc_plan_layer *item, const vqc_recipe *recipe,
+                               vqc_arena *arena, vqc_error *error)
+{
+    static const char *const codecs[] = {"int", "float16"};
+    static const char *const names[] = {"int8", "float16"};
+    const vqc_decision asked = item->decision;
+    size_t removed;
+    size_t wanted;
+    vqc_status status = weigh(graph, item, &wanted, &removed, error);
+
+    for (size_t i = 0; i < 2 && status == VQC_OK; i++) {
+        size_t other;
+        status = prepare_as(item, codecs[i], recipe, error);
+        if (status != VQC_OK || item->decision.form == VQC_FORM_KEEP) {
+            continue;
+        }
+        status = weigh(graph, item, &other, &removed, error);
+        if (status == VQC_OK && other < removed && other <= wanted) {
+            const char *reason = vqc_arena_printf(arena, "codec vq would take %zu bytes, %s %zu",
+                                                  wanted, names[i], other);
+            item->decision.reason = reason;
+            return reason == NULL ? vqc_fail_memory(error, 0) : VQC_OK;
+        }
+    }
+    item->decision = asked;
+    return status;
+}
+
+vqc_status vqc_plan_settle(vqc_graph *graph, vqc_plan *plan, const vqc_recipe *recipe,
+                           vqc_arena *arena, vqc_error *error)
+{
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < plan->count && status == VQC_OK; i++) {
+        vqc_plan_layer *item = &plan->layers[i];
+        if (item->may_code && item->code == NULL && !item->is_static &&
+            item->decision.codec == &vqc_codec_vq) {
+            status = settle_layer(graph, item, recipe, arena, error);
+        }
+    }
+    return status;
 }

@@ -39,4 +39,12 @@ void vqc_plan_keep_small(vqc_plan *plan);
 vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t max_opset, bool probe,
                             int64_t *opset_wanted, vqc_error *error);
 
+/*
+ * Gives layers whose codebook does not pay to the codec that does: int8 with a scale per channel
+ * where that is not larger, else float16. Comes after vqc_plan_prepare without `probe`; layers that
+ * have a code already are left alone. Reasons are in `arena`.
+ */
+vqc_status vqc_plan_settle(vqc_graph *graph, vqc_plan *plan, const vqc_recipe *recipe,
+                           vqc_arena *arena, vqc_error *error);
+
 #endif

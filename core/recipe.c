@@ -19,6 +19,11 @@ vqc_weight_spec vqc_weight_spec_default(void)
         .min_elements = 1024,
         .pattern = VQC_PATTERN_AUTO,
         .activations = VQC_ACTIVATIONS_NONE,
+        .bits_per_weight = 4.0,
+        .codebook_type = VQC_VQ_STORAGE_FLOAT16,
+        .stages = 1,
+        .output_groups = 1,
+        .input_groups = 1,
     };
     return spec;
 }
@@ -51,6 +56,8 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error)
     recipe->weights = vqc_weight_spec_default();
     recipe->verify = true;
     recipe->fixed.percentile = 99.99;
+    recipe->vq.sweeps = 4;
+    recipe->vq.damping = 0.01;
     recipe->accuracy.output_sqnr_db = (double)NAN;
     recipe->accuracy.max_accuracy_drop = (double)NAN;
     recipe->gates.min_output_sqnr_db = (double)NAN;
@@ -81,6 +88,43 @@ void vqc_recipe_destroy(vqc_recipe **recipe)
         vqc_arena *arena = (*recipe)->arena;
         *recipe = NULL;
         vqc_arena_destroy(&arena);
+    }
+}
+
+/* The keys of codec vq. codebook_size and bits_per_weight say the same: the later one counts. */
+static void merge_vq(vqc_weight_spec *base, const vqc_weight_spec *over)
+{
+    if (over->set & VQC_SPEC_DIM) {
+        base->dim = over->dim;
+    }
+    if (over->set & VQC_SPEC_CODEBOOK_SIZE) {
+        base->codebook_size = over->codebook_size;
+    } else if (over->set & VQC_SPEC_BITS_PER_WEIGHT) {
+        base->codebook_size = 0;
+    }
+    if (over->set & VQC_SPEC_BITS_PER_WEIGHT) {
+        base->bits_per_weight = over->bits_per_weight;
+    }
+    if (over->set & VQC_SPEC_ALONG) {
+        base->along = over->along;
+    }
+    if (over->set & VQC_SPEC_CODEBOOK_TYPE) {
+        base->codebook_type = over->codebook_type;
+    }
+    if (over->set & VQC_SPEC_STAGES) {
+        base->stages = over->stages;
+    }
+    if (over->set & VQC_SPEC_CHANNEL_SCALE) {
+        base->channel_scale = over->channel_scale;
+    }
+    if (over->set & VQC_SPEC_OUTPUT_GROUPS) {
+        base->output_groups = over->output_groups;
+    }
+    if (over->set & VQC_SPEC_INPUT_GROUPS) {
+        base->input_groups = over->input_groups;
+    }
+    if (over->set & VQC_SPEC_SHARED_CODEBOOK) {
+        base->shared_codebook = over->shared_codebook;
     }
 }
 
@@ -125,6 +169,7 @@ void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over)
     if (over->set & VQC_SPEC_ACTIVATIONS) {
         base->activations = over->activations;
     }
+    merge_vq(base, over);
     base->set |= over->set;
 }
 

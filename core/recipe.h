@@ -10,6 +10,7 @@
 #include "core/data/samples_request.h"
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/vq/vq_types.h"
 
 typedef enum vqc_operators { VQC_OPERATORS_STANDARD, VQC_OPERATORS_ONNXRUNTIME } vqc_operators;
 typedef enum vqc_objective { VQC_OBJECTIVE_SIZE, VQC_OBJECTIVE_SPEED } vqc_objective;
@@ -63,6 +64,20 @@ typedef enum vqc_equalize {
     VQC_EQUALIZE_SMOOTH
 } vqc_equalize;
 typedef enum vqc_switch { VQC_SWITCH_AUTO, VQC_SWITCH_OFF, VQC_SWITCH_ON } vqc_switch;
+/* What sub-vectors of a weight run along; AUTO picks by operator. */
+typedef enum vqc_vq_along {
+    VQC_VQ_ALONG_AUTO,
+    VQC_VQ_ALONG_INPUT,  /* input channels */
+    VQC_VQ_ALONG_OUTPUT, /* output channels */
+    VQC_VQ_ALONG_KERNEL  /* positions of a convolution's kernel; without one: input channels */
+} vqc_vq_along;
+/* How much of the second moment of its inputs a layer is coded with, where it can be observed. */
+typedef enum vqc_vq_feedback {
+    VQC_VQ_FEEDBACK_AUTO,
+    VQC_VQ_FEEDBACK_OFF,
+    VQC_VQ_FEEDBACK_DIAGONAL,
+    VQC_VQ_FEEDBACK_FULL
+} vqc_vq_feedback;
 /* How a coded weight is written into the graph; AUTO picks by operator, opset and objective. */
 typedef enum vqc_pattern {
     VQC_PATTERN_AUTO,
@@ -85,14 +100,24 @@ enum {
     VQC_SPEC_PATTERN = 1u << 9,
     VQC_SPEC_ACTIVATIONS = 1u << 10,
     VQC_SPEC_ROUNDING = 1u << 11,
-    VQC_SPEC_OBSERVER = 1u << 12
+    VQC_SPEC_OBSERVER = 1u << 12,
+    VQC_SPEC_DIM = 1u << 13,
+    VQC_SPEC_CODEBOOK_SIZE = 1u << 14,
+    VQC_SPEC_BITS_PER_WEIGHT = 1u << 15,
+    VQC_SPEC_ALONG = 1u << 16,
+    VQC_SPEC_CODEBOOK_TYPE = 1u << 17,
+    VQC_SPEC_STAGES = 1u << 18,
+    VQC_SPEC_CHANNEL_SCALE = 1u << 19,
+    VQC_SPEC_OUTPUT_GROUPS = 1u << 20,
+    VQC_SPEC_INPUT_GROUPS = 1u << 21,
+    VQC_SPEC_SHARED_CODEBOOK = 1u << 22
 };
 
 /* How to code one weight. Defaults are those of vqc_weight_spec_default(). */
 typedef struct vqc_weight_spec {
     unsigned set;   /* VQC_SPEC_* of the keys named in the recipe */
     char codec[24]; /* a row of the codec table: keep, float16, bfloat16, float8e4m3fn,
-                       float8e5m2, int */
+                       float8e5m2, int, vq */
     int bits;       /* int: 2, 3, 4, 5, 6, 8 or 16 */
     vqc_granularity granularity;
     int64_t block_size; /* granularity block: elements per scale along the reduction axis, >= 2 */
@@ -105,6 +130,17 @@ typedef struct vqc_weight_spec {
     vqc_pattern pattern;
     vqc_activations activations;
     vqc_observer_kind observer; /* activations static: of the layer's input and output */
+    /* codec vq */
+    int dim;                      /* weights per sub-vector, 1..32; 0: auto */
+    int codebook_size;            /* codewords, 2..65536; 0: from bits_per_weight */
+    double bits_per_weight;       /* 2^round(bits_per_weight * dim / stages) codewords */
+    vqc_vq_along along;           /* what a sub-vector runs along */
+    vqc_vq_storage codebook_type; /* how codewords are stored */
+    int stages;                   /* codebooks whose codewords are added up */
+    vqc_switch channel_scale;     /* a scale per output channel, taken out before clustering */
+    int output_groups;            /* runs of output channels with a codebook of their own */
+    int input_groups;             /* runs of input sub-vectors with a codebook of their own */
+    char *shared_codebook;        /* layers of one name share a codebook; NULL or "none": no */
 } vqc_weight_spec;
 
 /* What a layers: rule applies to; an unset key matches everything, all set keys must match. */
@@ -150,6 +186,16 @@ typedef struct vqc_accuracy_target {
     bool wide_fallback;       /* what hurts gets 16-bit activations instead of float */
 } vqc_accuracy_target;
 
+/* How codebooks are trained. What needs calibration data has no effect without. */
+typedef struct vqc_vq_options {
+    int sweeps;      /* of coordinate descent over the indices, each followed by a refit */
+    int64_t samples; /* of the calibration data, at most; 0: all */
+    int64_t seed;    /* of everything drawn at random */
+    double damping;  /* added to second moments, as a share of their mean diagonal */
+    vqc_vq_feedback error_feedback;
+    vqc_switch sequential; /* code each layer against what the coded ones feed it: AUTO or OFF */
+} vqc_vq_options;
+
 /* Where samples come from; path NULL: nothing given. */
 typedef struct vqc_data_options {
     vqc_samples_request calibrate; /* also from --calib */
@@ -192,6 +238,7 @@ struct vqc_recipe {
     bool fold;                /* fold BatchNormalization and constants into weights */
     bool verify;              /* run the original and the written model and compare them */
     vqc_static_options fixed; /* static quantization */
+    vqc_vq_options vq;        /* training of codebooks */
     vqc_accuracy_target accuracy;
     vqc_data_options data;
     vqc_gates gates;
@@ -199,7 +246,8 @@ struct vqc_recipe {
 };
 
 /* codec int, 8 bits, per channel, block_size 32, symmetric, range auto, percentile 99.99,
- * reduce_range off, min_elements 1024, pattern auto, activations none; set = 0. */
+ * reduce_range off, min_elements 1024, pattern auto, activations none; of vq: dim auto, 4 bits per
+ * weight, float16 codebooks, one stage, one group; set = 0. */
 vqc_weight_spec vqc_weight_spec_default(void);
 
 /* The built-in default recipe: weight-only int8 per channel, name "int8". */

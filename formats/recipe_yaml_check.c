@@ -55,20 +55,29 @@ static bool is_due(const spec_check *check, const vqc_yaml_node *key, const char
 typedef struct key_need {
     const char *key;
     unsigned bit;
-    bool by_int, by_float8, by_float16; /* which codecs use the key */
+    bool by_int, by_float8, by_float16, by_vq; /* which codecs use the key */
 } key_need;
 
 static const key_need needs[] = {
-    {"bits", VQC_SPEC_BITS, true, false, false},
-    {"granularity", VQC_SPEC_GRANULARITY, true, true, false},
-    {"block_size", VQC_SPEC_BLOCK_SIZE, true, true, false},
-    {"symmetric", VQC_SPEC_SYMMETRIC, true, false, false},
-    {"range", VQC_SPEC_RANGE, true, false, false},
-    {"percentile", VQC_SPEC_PERCENTILE, true, false, false},
-    {"reduce_range", VQC_SPEC_REDUCE_RANGE, true, false, false},
-    {"rounding", VQC_SPEC_ROUNDING, true, false, false},
-    {"min_elements", VQC_SPEC_MIN_ELEMENTS, true, true, true},
-    {"pattern", VQC_SPEC_PATTERN, true, false, false},
+    {"bits", VQC_SPEC_BITS, true, false, false, false},
+    {"granularity", VQC_SPEC_GRANULARITY, true, true, false, false},
+    {"block_size", VQC_SPEC_BLOCK_SIZE, true, true, false, false},
+    {"symmetric", VQC_SPEC_SYMMETRIC, true, false, false, false},
+    {"range", VQC_SPEC_RANGE, true, false, false, false},
+    {"percentile", VQC_SPEC_PERCENTILE, true, false, false, false},
+    {"reduce_range", VQC_SPEC_REDUCE_RANGE, true, false, false, false},
+    {"rounding", VQC_SPEC_ROUNDING, true, false, false, false},
+    {"min_elements", VQC_SPEC_MIN_ELEMENTS, true, true, true, true},
+    {"pattern", VQC_SPEC_PATTERN, true, false, false, false},
+    {"dim", VQC_SPEC_DIM, false, false, false, true},
+    {"codebook_size", VQC_SPEC_CODEBOOK_SIZE, false, false, false, true},
+    {"bits_per_weight", VQC_SPEC_BITS_PER_WEIGHT, false, false, false, true},
+    {"along", VQC_SPEC_ALONG, false, false, false, true},
+    {"codebook_type", VQC_SPEC_CODEBOOK_TYPE, false, false, false, true},
+    {"stages", VQC_SPEC_STAGES, false, false, false, true},
+    {"channel_scale", VQC_SPEC_CHANNEL_SCALE, false, false, false, true},
+    {"output_groups", VQC_SPEC_OUTPUT_GROUPS, false, false, false, true},
+    {"input_groups", VQC_SPEC_INPUT_GROUPS, false, false, false, true},
 };
 
 static void note_idle(const spec_check *check, const vqc_yaml_node *key, const char *name,
@@ -84,19 +93,27 @@ static void check_idle_keys(const spec_check *check)
     const char *codec = check->merged->codec;
     bool is_int = strcmp(codec, "int") == 0;
     bool is_float8 = strncmp(codec, "float8", 6) == 0;
+    bool is_vq = strcmp(codec, "vq") == 0;
     bool is_keep = strcmp(codec, "keep") == 0;
 
     for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++) {
         const key_need *need = &needs[i];
         const vqc_yaml_node *key = own_key(check, need->key, need->bit);
-        bool used = is_int ? need->by_int : is_float8 ? need->by_float8 : need->by_float16;
+        bool used = is_int      ? need->by_int
+                    : is_float8 ? need->by_float8
+                    : is_vq     ? need->by_vq
+                                : need->by_float16;
         if (key == NULL) {
             continue;
         }
         if (is_keep || !used) {
             if (is_due(check, key, "codec", VQC_SPEC_CODEC)) {
                 note_idle(check, key, need->key, "codec", codec,
-                          need->by_float16 ? "another codec" : "codec: int");
+                          need->by_float16 ? "another codec"
+                          : need->by_int && is_vq && strcmp(need->key, "bits") == 0
+                              ? "bits_per_weight or codebook_size"
+                          : need->by_int ? "codec: int"
+                                         : "codec: vq");
             }
         } else if (need->bit == VQC_SPEC_BLOCK_SIZE &&
                    check->merged->granularity != VQC_GRANULARITY_BLOCK) {
@@ -237,9 +254,37 @@ static void check_activations(const spec_check *check)
     }
 }
 
+/* Two keys for one number, and numbers that are too large together. */
+static void check_codebook(const spec_check *check)
+{
+    const vqc_weight_spec *spec = check->merged;
+    const vqc_yaml_node *size = own_key(check, "codebook_size", VQC_SPEC_CODEBOOK_SIZE);
+    const vqc_yaml_node *bits = own_key(check, "bits_per_weight", VQC_SPEC_BITS_PER_WEIGHT);
+    const vqc_yaml_node *dim = own_key(check, "dim", VQC_SPEC_DIM);
+    const vqc_yaml_node *at = bits != NULL ? bits : dim;
+
+    if (strcmp(spec->codec, "vq") != 0) {
+        return;
+    }
+    if (size != NULL && bits != NULL && (size->place.set != 0) == (bits->place.set != 0)) {
+        vqc_yaml_problem_add(check->context, size->place,
+                             "%scodebook_size: got %d beside bits_per_weight, which says the same; "
+                             "remove one of them",
+                             check->path, spec->codebook_size);
+    } else if (at != NULL && spec->codebook_size == 0 &&
+               spec->bits_per_weight * spec->dim / spec->stages >= 16.5) {
+        vqc_yaml_problem_add(check->context, at->place,
+                             "%s%s: got %g bits for each of %d weights, expected at most 16 bits "
+                             "for a sub-vector and stage; set a smaller dim, or more stages",
+                             check->path, at == bits ? "bits_per_weight" : "dim",
+                             spec->bits_per_weight, spec->dim);
+    }
+}
+
 static void check_spec(const spec_check *check)
 {
     check_idle_keys(check);
+    check_codebook(check);
     check_matmul_nbits(check);
     check_activations(check);
 }
@@ -373,13 +418,34 @@ static void note_unused_keys(vqc_yaml_context *context, const vqc_yaml_node *roo
     }
 }
 
-/* Keys that only static quantization reads. */
+static bool uses_vq(const vqc_recipe *recipe)
+{
+    bool used = strcmp(recipe->weights.codec, "vq") == 0;
+
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        const vqc_weight_spec *spec = &recipe->rules[i].spec;
+        used = used || ((spec->set & VQC_SPEC_CODEC) != 0 && strcmp(spec->codec, "vq") == 0);
+    }
+    return used;
+}
+
+/* Keys that only codec vq reads. */
+static void check_vq_keys(vqc_yaml_context *context, const vqc_yaml_node *root,
+                          const vqc_recipe *recipe)
+{
+    if (!uses_vq(recipe)) {
+        note_unused_keys(context, root, "vq", NULL,
+                         "without codec: vq; remove it, or set codec: vq");
+    }
+}
+
+/* Keys that only static quantization reads, or codec vq. */
 static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *root,
                               const vqc_recipe *recipe)
 {
     static const char *const target_keys[] = {"output_sqnr_db", "max_accuracy_drop", "fallback",
                                               NULL};
-    static const char *const calibrate_keys[] = {"data", "cache", NULL};
+    static const char *const calibrate_keys[] = {"cache", "data", NULL};
     static const char why[] = "without activations: static; remove it, or set activations: static";
     const vqc_yaml_node *layers = vqc_yaml_map_get(root, "layers");
     const vqc_yaml_node *target = vqc_yaml_map_get(root, "target");
@@ -411,7 +477,9 @@ static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *ro
     }
     note_unused_keys(context, root, "target", target_keys, why);
     note_unused_keys(context, root, "static", NULL, why);
-    note_unused_keys(context, root, "calibrate", calibrate_keys, why);
+    if (!uses_vq(recipe)) {
+        note_unused_keys(context, root, "calibrate", calibrate_keys, why);
+    }
     for (size_t i = 0; i < recipe->rule_count; i++) {
         char path[48];
         (void)snprintf(path, sizeof path, "layers[%zu].", i);
@@ -436,6 +504,7 @@ void vqc_recipe_check(vqc_yaml_context *context, const vqc_yaml_node *root,
     check_gates(context, root, recipe, context->problem_count == 0);
     if (context->problem_count == 0) {
         check_static_keys(context, root, recipe);
+        check_vq_keys(context, root, recipe);
     }
     check_spec(&check);
     for (size_t i = 0; i < recipe->rule_count; i++) {

@@ -13,7 +13,7 @@ static const char *const operators_choices[] = {
 static const char *const objective_choices[] = {
     [VQC_OBJECTIVE_SIZE] = "size", [VQC_OBJECTIVE_SPEED] = "speed", NULL};
 static const char *const codec_choices[] = {"keep",       "float16", "bfloat16", "float8e4m3fn",
-                                            "float8e5m2", "int",     NULL};
+                                            "float8e5m2", "int",     "vq",       NULL};
 static const char *const granularity_choices[] = {[VQC_GRANULARITY_TENSOR] = "tensor",
                                                   [VQC_GRANULARITY_CHANNEL] = "channel",
                                                   [VQC_GRANULARITY_BLOCK] = "block",
@@ -200,7 +200,10 @@ static const vqc_key_row weights_rows[] = {
      .help = "How the codes are written into the graph; auto picks by operator, opset and "
              "target.objective."},
 };
-static const vqc_key_group weights_group = {weights_rows, COUNT_OF(weights_rows), NULL, 0};
+
+static const struct vqc_key_part weights_parts[] = {{&vqc_codebook_keys, 0}};
+static const vqc_key_group weights_group = {weights_rows, COUNT_OF(weights_rows), weights_parts,
+                                            COUNT_OF(weights_parts)};
 
 static const vqc_key_row activations_rows[] = {
     {.name = "activations",
@@ -289,6 +292,7 @@ static const vqc_key_row rule_rows[] = {
 };
 static const struct vqc_key_part rule_parts[] = {
     {&weights_group, offsetof(vqc_layer_rule, spec)},
+    {&vqc_codebook_keys, offsetof(vqc_layer_rule, spec)},
     {&activations_group, offsetof(vqc_layer_rule, spec)},
     {&observer_group, offsetof(vqc_layer_rule, spec)},
 };
@@ -575,11 +579,17 @@ static const vqc_key_row root_rows[] = {
      .type = VQC_KEY_GROUP,
      .group = &static_group,
      .help = "How activations: static quantizes."},
+    {.name = "vq",
+     .type = VQC_KEY_GROUP,
+     .offset = offsetof(vqc_recipe, vq),
+     .group = &vqc_vq_keys,
+     .help = "How the codebooks of codec vq are trained."},
     {.name = "calibrate",
      .type = VQC_KEY_GROUP,
      .offset = offsetof(vqc_recipe, data),
      .group = &calibrate_group,
-     .help = "Samples that activations: static calibrates with."},
+     .help = "Samples that activations: static calibrates with, and that codec vq uses when they "
+             "are there."},
     {.name = "evaluate",
      .type = VQC_KEY_GROUP,
      .offset = offsetof(vqc_recipe, data.evaluate),
@@ -710,6 +720,10 @@ void vqc_key_row_expected(const vqc_key_row *row, char *text, size_t size_bytes)
         break;
     case VQC_KEY_INT64:
     case VQC_KEY_REAL:
+        append_range(row, text, size_bytes);
+        break;
+    case VQC_KEY_INT_AUTO:
+        append(text, size_bytes, "auto, or ");
         append_range(row, text, size_bytes);
         break;
     case VQC_KEY_STRING:

@@ -13,6 +13,7 @@ typedef enum vqc_key_type {
     VQC_KEY_BOOL,      /* bool */
     VQC_KEY_INT,       /* int, within min..max or one of `allowed` */
     VQC_KEY_INT64,     /* int64_t, within min..max */
+    VQC_KEY_INT_AUTO,  /* int, within min..max, or "auto": 0 */
     VQC_KEY_REAL,      /* double, within min..max */
     VQC_KEY_ENUM,      /* an enum whose constants are the places in `choices` */
     VQC_KEY_ENUM_BOOL, /* bool: false = choices[0], true = choices[1] */
@@ -54,6 +55,10 @@ struct vqc_key_group {
     } * parts;
     size_t part_count;
 };
+
+/* Keys of codec vq in a vqc_weight_spec, and of the mapping vq: (vqc_vq_options). */
+extern const vqc_key_group vqc_codebook_keys;
+extern const vqc_key_group vqc_vq_keys;
 
 /* The keys at the top of a recipe. Constant, never NULL. */
 const vqc_key_group *vqc_recipe_keys(void);

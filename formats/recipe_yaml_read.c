@@ -104,7 +104,7 @@ static bool read_number(const target *to, const vqc_key_row *row, const vqc_yaml
         note_mismatch(to, row, node, "");
         return false;
     }
-    if (row->type == VQC_KEY_INT) {
+    if (row->type == VQC_KEY_INT || row->type == VQC_KEY_INT_AUTO) {
         int value = (int)integer;
         memcpy(field, &value, sizeof value);
     } else {
@@ -112,6 +112,17 @@ static bool read_number(const target *to, const vqc_key_row *row, const vqc_yaml
         memcpy(field, &value, sizeof value);
     }
     return true;
+}
+
+static bool read_number_or_auto(const target *to, const vqc_key_row *row, const vqc_yaml_node *node,
+                                char *field)
+{
+    if (node->kind == VQC_YAML_SCALAR && strcmp(node->text, "auto") == 0) {
+        const int none = 0;
+        memcpy(field, &none, sizeof none);
+        return true;
+    }
+    return read_number(to, row, node, field);
 }
 
 static bool one_of(const char *text, const char *const *words)
@@ -578,6 +589,9 @@ static void read_key(const target *to, const vqc_key_row *row, const vqc_yaml_no
     case VQC_KEY_INT64:
     case VQC_KEY_REAL:
         ok = read_number(to, row, node, field);
+        break;
+    case VQC_KEY_INT_AUTO:
+        ok = read_number_or_auto(to, row, node, field);
         break;
     case VQC_KEY_ENUM:
     case VQC_KEY_ENUM_BOOL:

@@ -20,6 +20,8 @@
 #include "core/emit/emitter.h"
 #include "core/layer.h"
 #include "core/recipe.h"
+#include "core/vq/vq_fit.h"
+#include "core/vq/vq_layout.h"
 #include "kernels/kernels.h"
 
 /* The graph pattern in which a coded weight is written. */
@@ -51,7 +53,10 @@ typedef struct vqc_decision {
     int32_t middle;                /* zero point of a symmetric code */
     bool is_static;                /* feeds an integer operator with static activations */
     vqc_weight_codes weight_codes; /* of static layers */
-    const char *reason;            /* why it stays, or is done otherwise than asked; "" */
+    vqc_vq_shape vq;               /* codec vq: the matrix, and how it is cut */
+    vqc_vq_layout vq_layout;       /* what the matrix has to do with the tensor */
+    vqc_vq_effort vq_effort;
+    const char *reason; /* why it stays, or is done otherwise than asked; "" */
 } vqc_decision;
 
 /* A coded weight. */
@@ -63,6 +68,7 @@ typedef struct vqc_code {
     float *scales;        /* [groups] as decoding will see them; NULL without scales */
     uint16_t *scales_f16; /* [groups] the stored form when decision->scale_f16 */
     int32_t *zero_points; /* [groups] when decision->has_zero_point */
+    vqc_vq_code *vq;      /* codec vq: in place of codes and scales; NULL: only sizes are known */
     vqc_error_sums sums;  /* of the decoded codes against the source */
 } vqc_code;
 
@@ -74,6 +80,7 @@ typedef struct vqc_target {
     int64_t opset;     /* in force while preparing: the model's, or the one it will be raised to */
     int64_t max_opset; /* how far the opset can be raised; = opset when it cannot */
     bool is_raised;    /* `opset` is final */
+    vqc_vq_options vq; /* of the recipe */
 } vqc_target;
 
 typedef struct vqc_codec {
@@ -117,6 +124,7 @@ extern const vqc_codec vqc_codec_float16;
 extern const vqc_codec vqc_codec_bfloat16;
 extern const vqc_codec vqc_codec_float8e4m3fn;
 extern const vqc_codec vqc_codec_float8e5m2;
+extern const vqc_codec vqc_codec_vq;
 
 /*
  * Measures code->sums anew by decoding everything and rounding it to the layer's data type, against

@@ -6,7 +6,7 @@
 
 static const vqc_codec *const TABLE[] = {
     &vqc_codec_int,          &vqc_codec_float16,    &vqc_codec_bfloat16,
-    &vqc_codec_float8e4m3fn, &vqc_codec_float8e5m2,
+    &vqc_codec_float8e4m3fn, &vqc_codec_float8e5m2, &vqc_codec_vq,
 };
 
 const vqc_codec *vqc_codec_find(const char *name)

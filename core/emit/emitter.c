@@ -149,9 +149,10 @@ const char *vqc_emit_take(vqc_emitter *e, const char *input, int64_t axis, int64
         if (axis == 0) {
             return vqc_emit_node(e, "Slice", output, input, starts, ends);
         }
+        /* before the node: in a function body it is a node as well */
+        const char *along = vqc_emit_ints(e, axes, 1);
         name = vqc_emit_node(e, "Slice", output, input, starts, ends);
-        if (e->status == VQC_OK &&
-            !vqc_node_set_input(e->arena, e->last, 3, vqc_emit_ints(e, axes, 1))) {
+        if (e->status == VQC_OK && !vqc_node_set_input(e->arena, e->last, 3, along)) {
             vqc_emit_fail(e);
         }
         return name;

@@ -42,6 +42,13 @@ bool vqc_emit_lstm_is_dynamic(const vqc_layer *layer);
 /* com.microsoft DynamicQuantizeLSTM, once both W and R are coded. */
 void vqc_emit_dynamic_lstm(vqc_emitter *e, const vqc_code *code);
 
+/*
+ * Vector quantization: indices -> [unpack, Add] -> Gather from a codebook -> [Add stages] ->
+ * [Slice] -> Reshape -> [Transpose] -> [Mul scales, Cast] -> weight, from opset 7 up; or, when the
+ * decision's form is DEQUANTIZE, int8 codewords -> ... -> DequantizeLinear -> weight.
+ */
+void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code);
+
 /* Index of `node` in the scope's node list, SIZE_MAX when it is not there (any more). */
 size_t vqc_emit_place_of(const vqc_scope *scope, const Onnx__NodeProto *node);
 

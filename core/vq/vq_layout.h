@@ -21,6 +21,7 @@ typedef struct vqc_vq_layout {
      * order in which sub-vectors are stored */
     size_t rank;
     size_t axes[VQC_LAYER_MAX_RANK];
+    size_t row_axes;  /* how many of them are rows */
     bool is_permuted; /* axes is not 0, 1, 2, ...: decoding needs a Transpose */
     bool has_moments; /* the layer is a Conv, Gemm or MatMul of a matrix whose input can be observed
                        */

@@ -56,6 +56,17 @@ VARIANTS = {
     "dynamic-ort": (["activations=dynamic", "weights.reduce_range=true", "target.operators=onnxruntime"], 30, 24),
     "dynamic-asym-ort": (["activations=dynamic", "weights.symmetric=false", "weights.reduce_range=true",
                           "target.operators=onnxruntime"], 30, 24),
+    "vq-2x64": (["weights.codec=vq", "weights.dim=2", "weights.codebook_size=64"], 8, None),
+    "vq-scalar": (["weights.codec=vq", "weights.dim=1", "weights.codebook_size=11"], 8, None),
+    "vq-auto": (["weights.codec=vq", "weights.bits_per_weight=2.5"], 6, None),
+    "vq-stages-groups": (["weights.codec=vq", "weights.dim=2", "weights.codebook_size=8", "weights.stages=2",
+                          "weights.output_groups=3", "weights.input_groups=2", "weights.channel_scale=on"], 6, None),
+    "vq-output-float32": (["weights.codec=vq", "weights.dim=3", "weights.codebook_size=60", "weights.along=output",
+                           "weights.codebook_type=float32"], 6, None),
+    "vq-input-int8": (["weights.codec=vq", "weights.dim=3", "weights.codebook_size=60", "weights.along=input",
+                       "weights.codebook_type=int8", "weights.channel_scale=on"], 6, None),
+    # 8-bit kernels quantize activations too
+    "vq-speed": (["weights.codec=vq", "weights.dim=2", "weights.codebook_size=60", "target.objective=speed"], 8, 6),
     "keep": (["weights.codec=keep"], 0, None),
 }
 # Patterns that ONNX Runtime turns into int8 kernels with activations of 8 bits when it optimizes.

@@ -163,6 +163,16 @@ static cJSON *schema_of(const vqc_key_row *row)
     case VQC_KEY_REAL:
         add_number(schema, row);
         break;
+    case VQC_KEY_INT_AUTO: {
+        cJSON *any = cJSON_AddArrayToObject(schema, "anyOf");
+        cJSON *number = cJSON_CreateObject();
+        cJSON *word = cJSON_CreateObject();
+        add_number(number, &(vqc_key_row){.type = VQC_KEY_INT, .min = row->min, .max = row->max});
+        (void)cJSON_AddStringToObject(word, "const", "auto");
+        (void)cJSON_AddItemToArray(any, number);
+        (void)cJSON_AddItemToArray(any, word);
+        break;
+    }
     case VQC_KEY_ENUM:
     case VQC_KEY_ENUM_BOOL:
     case VQC_KEY_WORD:

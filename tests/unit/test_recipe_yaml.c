@@ -378,14 +378,14 @@ Test(recipe_yaml, words)
         "block; did you mean \"channel\"?");
     expect("version: 1\nweights: {codec: fp16}\n",
            "t.yaml:2:18: weights.codec: got \"fp16\", expected one of keep, float16, bfloat16, "
-           "float8e4m3fn, float8e5m2, int; did you mean \"float16\"?");
+           "float8e4m3fn, float8e5m2, int, vq; did you mean \"float16\"?");
     expect("version: 1\nweights: {codec: uint4}\n",
            "t.yaml:2:18: weights.codec: got \"uint4\", expected one of keep, float16, bfloat16, "
-           "float8e4m3fn, float8e5m2, int; did you mean codec: int with bits: 4 and symmetric: "
+           "float8e4m3fn, float8e5m2, int, vq; did you mean codec: int with bits: 4 and symmetric: "
            "false?");
     expect("version: 1\nweights: {codec: \"in\\0t\\x1b[31m\"}\n",
            "t.yaml:2:18: weights.codec: got \"in\\x00t\\x1B[31m\", expected one of keep, float16, "
-           "bfloat16, float8e4m3fn, float8e5m2, int");
+           "bfloat16, float8e4m3fn, float8e5m2, int, vq");
     expect("version: 1\ngates: {max_size_ratio: 0.5, on_miss: remove}\n",
            "t.yaml:2:39: gates.on_miss: got \"remove\", expected keep_file or remove_file; did you "
            "mean \"remove_file\"?");
@@ -414,9 +414,13 @@ Test(recipe_yaml, documents)
     expect(
         "version: 1\nweights: {b\xc3\xa9t: 1, x: 2}\n",
         "t.yaml:2:11: unknown key \"b\xc3\xa9t\"; expected one of codec, bits, granularity, "
-        "block_size, symmetric, range, percentile, reduce_range, rounding, min_elements, pattern\n"
+        "block_size, symmetric, range, percentile, reduce_range, rounding, min_elements, pattern, "
+        "dim, codebook_size, bits_per_weight, along, codebook_type, stages, channel_scale, "
+        "output_groups, input_groups\n"
         "t.yaml:2:19: unknown key \"x\"; expected one of codec, bits, granularity, block_size, "
-        "symmetric, range, percentile, reduce_range, rounding, min_elements, pattern");
+        "symmetric, range, percentile, reduce_range, rounding, min_elements, pattern, dim, "
+        "codebook_size, bits_per_weight, along, codebook_type, stages, channel_scale, "
+        "output_groups, input_groups");
 }
 
 Test(recipe_yaml, utf16)

@@ -1,0 +1,280 @@
+#include "core/codec/vq_form.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/codec/int_form.h"
+
+enum {
+    VECTORS_PER_CODEWORD = 4, /* fewer sub-vectors would be learned by heart */
+    /* dim auto: codebooks take at most 1/24 of the indices' bytes; twice the dim gains 0.26 to 0.9
+     * dB at 1 to 4 bits, as much as 1/27 to 1/23 more bits would (Gaussian, unlimited samples) */
+    CODEBOOK_SHARE = 24,
+    WASTE_SHARE = 16, /* dim auto: padding takes at most 1/16 of a line */
+    SCALE_SHARE = 32  /* channel_scale auto: scales take at most 1/32 of the indices' bytes */
+};
+
+/* channel_scale auto: standard deviation of the binary logarithm of the rows' sizes from which on
+ * a scale per row pays (rows then differ by a factor of 2 in either direction as a rule). */
+static const double SCALE_SPREAD = 1.0;
+
+static const char FEWER[] = "fewer codewords: the layer has too few sub-vectors to train them";
+
+void vqc_vq_prepare_int8(vqc_decision *d, const vqc_target *target, const float *weights,
+                         int64_t *opset_wanted)
+{
+    vqc_weight_spec spec = vqc_weight_spec_default();
+    const char *reason = d->reason;
+
+    spec.set = d->spec.set;
+    spec.min_elements = d->spec.min_elements;
+    d->spec = spec;
+    d->codec = &vqc_codec_int;
+    vqc_codec_int.prepare(d, target, weights, opset_wanted);
+    d->reason = reason;
+}
+
+/* One kernel per channel: too few weights that share anything. */
+static bool is_depthwise(const vqc_layer *layer)
+{
+    return layer->node != NULL && vqc_node_is(layer->node, "Conv") && layer->rank > 2 &&
+           layer->dims[1] == 1 && vqc_node_attr_int(layer->node, "group", 1) > 1;
+}
+
+/* ---- sizes ---- */
+
+static size_t entry_bytes(vqc_vq_storage storage)
+{
+    return storage == VQC_VQ_STORAGE_FLOAT32 ? 4 : storage == VQC_VQ_STORAGE_FLOAT16 ? 2 : 1;
+}
+
+static size_t line_length(const vqc_vq_shape *s)
+{
+    return s->down_rows ? s->rows : s->cols;
+}
+
+static size_t index_bytes(const vqc_vq_shape *s)
+{
+    return vqc_vq_vectors(s) / 8 * s->stages * (size_t)vqc_vq_index_bits(s);
+}
+
+/* What the recipe asks for at this dimension. */
+static size_t wanted_size(const vqc_weight_spec *spec, size_t dim)
+{
+    double bits;
+
+    if (spec->codebook_size > 0) {
+        return (size_t)spec->codebook_size;
+    }
+    bits = floor(spec->bits_per_weight * (double)dim / (double)spec->stages + 0.5);
+    return (size_t)1 << (int)fmin(fmax(bits, 1.0), 16.0);
+}
+
+/* Sub-vectors of the smallest group that has a codebook of its own, about. */
+static size_t vectors_per_book(const vqc_vq_shape *s)
+{
+    return vqc_vq_vectors(s) / vqc_vq_books(s);
+}
+
+/* Whether codebook and padding are small beside the indices. */
+static bool suits(const vqc_vq_shape *s)
+{
+    size_t length = line_length(s);
+    size_t waste = vqc_vq_blocks(s) * s->dim - length;
+    size_t book = vqc_vq_books(s) * s->stages * s->codebook_size * s->dim * entry_bytes(s->storage);
+
+    return waste * WASTE_SHARE <= length && book * CODEBOOK_SHARE <= index_bytes(s) &&
+           s->codebook_size * VECTORS_PER_CODEWORD <= vectors_per_book(s);
+}
+
+/* 2 from 3.5 bits per weight on, 4 from 1.5 on, else 8; less where the layer does not bear it. With
+ * a given number of codewords 2, or 1 up to 16 codewords. */
+static void choose_dim(const vqc_weight_spec *spec, vqc_vq_shape *s)
+{
+    if (spec->dim > 0) {
+        s->dim = (size_t)spec->dim;
+    } else if (spec->codebook_size > 0) {
+        s->dim = spec->codebook_size > 16 ? 2 : 1;
+    } else {
+        s->dim = spec->bits_per_weight >= 3.5 ? 2 : spec->bits_per_weight >= 1.5 ? 4 : 8;
+        for (; s->dim > 1; s->dim /= 2) {
+            s->codebook_size = wanted_size(spec, s->dim);
+            if (suits(s)) {
+                break;
+            }
+        }
+    }
+    if (s->dim > line_length(s)) {
+        s->dim = line_length(s);
+    }
+    s->codebook_size = wanted_size(spec, s->dim);
+}
+
+/* As many groups as there are when each but the last has the same number of members. */
+static size_t group_count(int wanted, size_t members)
+{
+    size_t groups = (size_t)wanted < members ? (size_t)wanted : members;
+    size_t each = (members + groups - 1) / groups;
+
+    return (members + each - 1) / each;
+}
+
+static void choose_groups(const vqc_weight_spec *spec, vqc_vq_shape *s)
+{
+    s->line_groups =
+        group_count(s->down_rows ? spec->input_groups : spec->output_groups, vqc_vq_lines(s));
+    s->block_groups =
+        group_count(s->down_rows ? spec->output_groups : spec->input_groups, vqc_vq_blocks(s));
+}
+
+/* A power of two, so that no index bit is wasted. */
+static bool reduce_size(vqc_vq_shape *s)
+{
+    size_t most = vectors_per_book(s) / VECTORS_PER_CODEWORD;
+
+    if (s->codebook_size <= most) {
+        return false;
+    }
+    s->codebook_size = 2;
+    while (s->codebook_size * 2 <= most) {
+        s->codebook_size *= 2;
+    }
+    return true;
+}
+
+/* ---- a scale per row ---- */
+
+static double spread_of_rows(const vqc_decision *d, const float *weights)
+{
+    const vqc_vq_layout *layout = &d->vq_layout;
+    vqc_arena *arena = vqc_arena_create();
+    float *matrix =
+        arena == NULL ? NULL : vqc_arena_alloc(arena, layout->rows * layout->cols * sizeof *matrix);
+    double sum = 0.0;
+    double sum2 = 0.0;
+    size_t count = 0;
+
+    if (matrix != NULL) {
+        vqc_vq_layout_take(layout, d->layer, weights, matrix);
+        for (size_t r = 0; r < layout->rows; r++) {
+            double power = 0.0;
+            for (size_t c = 0; c < layout->cols; c++) {
+                double w = (double)matrix[r * layout->cols + c];
+                power += w * w;
+            }
+            if (power > 0.0 && isfinite(power)) {
+                double size = 0.5 * log2(power);
+                sum += size;
+                sum2 += size * size;
+                count++;
+            }
+        }
+    }
+    vqc_arena_destroy(&arena);
+    return count < 2 ? 0.0
+                     : sqrt(fmax(sum2 / (double)count - sum / (double)count * (sum / (double)count),
+                                 0.0));
+}
+
+static bool wants_row_scales(const vqc_decision *d, const float *weights)
+{
+    const vqc_vq_shape *s = &d->vq;
+
+    if (d->spec.channel_scale != VQC_SWITCH_AUTO) {
+        return d->spec.channel_scale == VQC_SWITCH_ON;
+    }
+    return weights != NULL && s->rows * 2 * SCALE_SHARE <= index_bytes(s) &&
+           spread_of_rows(d, weights) >= SCALE_SPREAD;
+}
+
+/* ---- form ---- */
+
+/*
+ * Integers in front of DequantizeLinear, which ONNX Runtime keeps: for MatMul and Gemm, whose
+ * kernels take them, and for layers with static activations. There must be one scale per row.
+ */
+static bool try_dequantize(vqc_decision *d, const vqc_target *target, int64_t *opset_wanted)
+{
+    vqc_vq_shape *s = &d->vq;
+    int64_t needed;
+
+    if (!d->is_static &&
+        (target->objective != VQC_OBJECTIVE_SPEED || !vqc_layer_feeds_matmul(d->layer))) {
+        return false;
+    }
+    if (s->storage != VQC_VQ_STORAGE_INT8 || s->stages > 1 ||
+        (s->down_rows ? s->line_groups : s->block_groups) > 1 ||
+        d->layer->dtype != VQC_DTYPE_FLOAT ||
+        s->rows != (size_t)d->layer->dims[d->layer->channel_axis]) {
+        d->reason = "objective: speed takes codebook_type int8, one stage, and groups of output "
+                    "channels only: folded to float when the model is loaded";
+        return false;
+    }
+    needed = s->row_scales || s->line_groups > 1 ? 13 : 10;
+    if (target->max_opset < needed) {
+        d->reason = "DequantizeLinear needs a newer opset, which a node of the model prevents: "
+                    "folded to float when the model is loaded";
+        return false;
+    }
+    *opset_wanted = needed;
+    d->form = VQC_FORM_DEQUANTIZE;
+    return true;
+}
+
+/* With scalar codewords any order will do: the tensor's own needs no Transpose. */
+static void prefer_tensor_order(vqc_decision *d)
+{
+    vqc_vq_layout turned;
+
+    if (d->vq.dim > 1 || vqc_vq_books(&d->vq) > 1 || !d->vq_layout.is_permuted ||
+        d->spec.along != VQC_VQ_ALONG_AUTO) {
+        return;
+    }
+    vqc_vq_layout_make(d->layer, VQC_VQ_ALONG_OUTPUT, &turned);
+    if (!turned.is_permuted) {
+        d->vq_layout = turned;
+        d->vq.down_rows = true;
+    }
+}
+
+void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weights,
+                    int64_t *opset_wanted)
+{
+    const vqc_weight_spec *spec = &d->spec;
+    vqc_vq_shape *s = &d->vq;
+    bool is_int8 =
+        spec->codebook_type == VQC_VQ_STORAGE_INT8 ||
+        (target->objective == VQC_OBJECTIVE_SPEED && (spec->set & VQC_SPEC_CODEBOOK_TYPE) == 0);
+
+    *opset_wanted = 0;
+    if (spec->dim == 0 && is_depthwise(d->layer)) {
+        d->reason = "depthwise convolution: int8 unless the recipe sets dim";
+        vqc_vq_prepare_int8(d, target, weights, opset_wanted);
+        return;
+    }
+    vqc_vq_layout_make(d->layer, spec->along, &d->vq_layout);
+    *s = (vqc_vq_shape){
+        .rows = d->vq_layout.rows,
+        .cols = d->vq_layout.cols,
+        .dim = 1,
+        .down_rows = d->vq_layout.down_rows,
+        .codebook_size = 2,
+        .stages = (size_t)spec->stages,
+        .line_groups = 1,
+        .block_groups = 1,
+        .storage = is_int8 ? VQC_VQ_STORAGE_INT8 : spec->codebook_type,
+    };
+    d->vq_effort = vqc_vq_effort_default();
+    d->vq_effort.seed = (uint64_t)target->vq.seed;
+    d->vq_effort.sweeps = target->vq.sweeps;
+    choose_dim(spec, s);
+    choose_groups(spec, s);
+    if (reduce_size(s)) {
+        d->reason = FEWER;
+    }
+    prefer_tensor_order(d);
+    s->row_scales = wants_row_scales(d, weights);
+    d->bits = vqc_vq_index_bits(s);
+    d->form = VQC_FORM_FOLDABLE;
+    (void)try_dequantize(d, target, opset_wanted);
+}

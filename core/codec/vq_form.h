@@ -1,0 +1,18 @@
+/* Choosing dimension, codebook size and form of the vq codec for one layer. */
+#ifndef VQC_CORE_CODEC_VQ_FORM_H
+#define VQC_CORE_CODEC_VQ_FORM_H
+
+#include "core/codec/codec.h"
+
+/* vqc_codec.prepare of the vq codec. A layer that codebooks do not suit is given to int8. */
+void vqc_vq_prepare(vqc_decision *decision, const vqc_target *target, const float *weights,
+                    int64_t *opset_wanted);
+
+/* Makes the decision one for int8 codes with a scale per channel. */
+void vqc_vq_prepare_int8(vqc_decision *decision, const vqc_target *target, const float *weights,
+                         int64_t *opset_wanted);
+
+/* The scale of row `row` where int8 codewords are decoded by DequantizeLinear. */
+float vqc_vq_dequantize_scale(const vqc_vq_code *code, size_t row);
+
+#endif
