@@ -37,6 +37,7 @@ typedef struct evaluation_run {
     const vqc_evaluate_options *options;
     omp_lock_t lock; /* guards done and the progress callback */
     size_t done;
+    omp_lock_t tap_lock; /* held while a tapped sample runs */
 } evaluation_run;
 
 static void free_side(side *self, size_t slots)
@@ -123,7 +124,7 @@ static vqc_status match_inputs(const evaluation_run *run, const vqc_sample *samp
 
 /* Runs side `which` in this slot; its outputs stay there. */
 static vqc_status run_side(evaluation_run *run, size_t which, size_t slot,
-                           const vqc_buffer *const *inputs, vqc_error *error)
+                           const vqc_buffer *const *inputs, const vqc_tap *tap, vqc_error *error)
 {
     side *self = &run->sides[which];
     vqc_status status;
@@ -138,7 +139,7 @@ static vqc_status run_side(evaluation_run *run, size_t which, size_t slot,
             return vqc_fail_memory(error, self->output_count * sizeof(vqc_buffer *));
         }
     }
-    return vqc_runner_run(self->runners[slot], inputs, self->outputs[slot], NULL, error);
+    return vqc_runner_run(self->runners[slot], inputs, self->outputs[slot], tap, error);
 }
 
 static void drop_outputs(evaluation_run *run, size_t slot)
@@ -152,7 +153,7 @@ static void drop_outputs(evaluation_run *run, size_t slot)
 }
 
 static vqc_status run_second(evaluation_run *run, size_t slot, const vqc_sample *sample,
-                             vqc_error *error)
+                             const vqc_tap *tap, vqc_error *error)
 {
     size_t count = run->sides[1].input_count;
     const vqc_buffer **inputs = calloc(count + 1, sizeof(const vqc_buffer *));
@@ -166,7 +167,7 @@ static vqc_status run_second(evaluation_run *run, size_t slot, const vqc_sample 
     }
     status = match_inputs(run, sample, inputs, made, error);
     if (status == VQC_OK) {
-        status = run_side(run, 1, slot, inputs, error);
+        status = run_side(run, 1, slot, inputs, tap, error);
     }
     for (size_t i = 0; i < count; i++) {
         vqc_buffer_destroy(&made[i]);
@@ -186,6 +187,41 @@ static void report_progress(evaluation_run *run)
     omp_unset_lock(&run->lock);
 }
 
+/* Whether a job is tapped: those at k * jobs / samples for k < samples. */
+static bool is_tapped(const evaluation_run *run, size_t job, size_t *which)
+{
+    size_t samples = run->options->taps == NULL ? 0 : run->options->taps->samples;
+
+    samples = samples < run->jobs ? samples : run->jobs;
+    *which = (job * samples + run->jobs - 1) / run->jobs;
+    return *which < samples && *which * run->jobs / samples == job;
+}
+
+/* The sample through the reference and, where there is one, the model. */
+static vqc_status run_sides(evaluation_run *run, size_t job, size_t slot, const vqc_sample *sample,
+                            vqc_error *error)
+{
+    const vqc_compare_taps *taps = run->options->taps;
+    size_t which = 0;
+    vqc_status status;
+
+    if (run->side_count == 1) {
+        return run_side(run, 0, slot, sample->inputs, NULL, error);
+    }
+    if (!is_tapped(run, job, &which)) {
+        status = run_side(run, 0, slot, sample->inputs, NULL, error);
+        return status == VQC_OK ? run_second(run, slot, sample, NULL, error) : status;
+    }
+    omp_set_lock(&run->tap_lock);
+    taps->begin(taps->context, which);
+    status = run_side(run, 0, slot, sample->inputs, &taps->taps[0], error);
+    if (status == VQC_OK) {
+        status = run_second(run, slot, sample, &taps->taps[1], error);
+    }
+    omp_unset_lock(&run->tap_lock);
+    return status;
+}
+
 static vqc_status evaluate_sample(void *context, size_t slot, const vqc_sample *sample,
                                   vqc_error *error)
 {
@@ -201,11 +237,7 @@ static vqc_status evaluate_sample(void *context, size_t slot, const vqc_sample *
         return vqc_fail(error, VQC_ERR_INTERNAL, "sample %zu is outside of the pass",
                         sample->index);
     }
-    status = run_side(run, 0, slot, sample->inputs, error);
-
-    if (status == VQC_OK && run->side_count == 2) {
-        status = run_second(run, slot, sample, error);
-    }
+    status = run_sides(run, job, slot, sample, error);
     for (size_t s = 0; s < run->side_count && status == VQC_OK; s++) {
         side *self = &run->sides[s];
         status = vqc_accuracy_add(sample, tokens, self->outputs[slot], self->output_count,
@@ -296,9 +328,11 @@ static vqc_status run_all(evaluation_run *run, vqc_samples *samples, vqc_error *
     vqc_status status;
 
     omp_init_lock(&run->lock);
+    omp_init_lock(&run->tap_lock);
     status = vqc_samples_for_each(samples, run->first, run->step, run->limit, run->threads,
                                   evaluate_sample, run, error);
     omp_destroy_lock(&run->lock);
+    omp_destroy_lock(&run->tap_lock);
     return status;
 }
 

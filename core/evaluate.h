@@ -14,6 +14,16 @@
 #include "core/exec/program.h"
 #include "core/vqc.h"
 
+/* Looks into both models of vqc_compare while some of the samples run. */
+typedef struct vqc_compare_taps {
+    size_t
+        samples; /* that are looked at, evenly spread over all, one at a time; others in parallel */
+    vqc_tap taps[2]; /* of the reference, of the model: of the values that the programs were made
+                        with */
+    void (*begin)(void *context, size_t which); /* before the reference runs; which < samples */
+    void *context;
+} vqc_compare_taps;
+
 typedef struct vqc_evaluate_options {
     int threads;  /* 0: one per core */
     size_t first; /* samples first, first + step, ... below limit, as in vqc_samples_for_each */
@@ -22,6 +32,7 @@ typedef struct vqc_evaluate_options {
     /* Called with the number of samples done so far, one thread at a time; may be NULL. */
     void (*progress)(void *context, size_t done, size_t total);
     void *progress_context;
+    const vqc_compare_taps *taps; /* vqc_compare only; may be NULL */
 } vqc_evaluate_options;
 
 /*

@@ -8,11 +8,19 @@
 #include "core/pointer_map.h"
 #include "kernels/kernels.h"
 
+/* Squares of one value in one sample. */
+typedef struct value_sums {
+    double ref2;
+    double err2;
+} value_sums;
+
 /* Values of one run of the original, kept until the other model has run. */
 typedef struct side_by_side {
     vqc_value_noise *values; /* [count] */
     size_t count;
     vqc_buffer **kept; /* [count] of the original, for the current sample */
+    value_sums *sums;  /* [samples][count], added up in the order of the samples */
+    value_sums *row;   /* of the current sample */
 } side_by_side;
 
 static bool is_computed_float(const vqc_value *value)
@@ -24,9 +32,9 @@ static bool is_computed_float(const vqc_value *value)
 }
 
 /* Pairs of values of both main graphs with one name. */
-static vqc_status find_pairs(const vqc_graph *original, const vqc_graph *written, vqc_arena *arena,
-                             side_by_side *s, const vqc_value ***refs, const vqc_value ***others,
-                             vqc_error *error)
+static vqc_status find_pairs(const vqc_graph *original, const vqc_graph *written, size_t samples,
+                             vqc_arena *arena, side_by_side *s, const vqc_value ***refs,
+                             const vqc_value ***others, vqc_error *error)
 {
     *refs = vqc_arena_calloc(arena, original->value_count + 1, sizeof **refs);
     *others = vqc_arena_calloc(arena, original->value_count + 1, sizeof **others);
@@ -49,7 +57,10 @@ static vqc_status find_pairs(const vqc_graph *original, const vqc_graph *written
         }
     }
     s->kept = vqc_arena_calloc(arena, s->count + 1, sizeof *s->kept);
-    return s->kept == NULL ? vqc_fail_memory(error, s->count * sizeof *s->kept) : VQC_OK;
+    s->sums = vqc_arena_calloc(arena, s->count * samples + 1, sizeof *s->sums);
+    return s->kept == NULL || s->sums == NULL
+               ? vqc_fail_memory(error, s->count * samples * sizeof *s->sums)
+               : VQC_OK;
 }
 
 static vqc_status keep_value(void *context, size_t index, const vqc_buffer *buffer,
@@ -85,10 +96,16 @@ static vqc_status compare_value(void *context, size_t index, const vqc_buffer *b
         vqc_kernels_get()->f32_error((const float *)(const void *)ref->data,
                                      (const float *)(const void *)buffer->data, ref->elements,
                                      &sums);
-        s->values[index].ref2 += sums.sum_ref2;
-        s->values[index].err2 += sums.sum_err2;
+        s->row[index] = (value_sums){sums.sum_ref2, sums.sum_err2};
     }
+    vqc_buffer_destroy(&s->kept[index]);
     return VQC_OK;
+}
+
+static void begin_sample(void *context, size_t which)
+{
+    side_by_side *s = context;
+    s->row = s->sums + which * s->count;
 }
 
 static void drop_kept(side_by_side *s)
@@ -98,54 +115,16 @@ static void drop_kept(side_by_side *s)
     }
 }
 
-/* Runs one program on one sample with a tap. */
-static vqc_status run_tapped(const vqc_program *program, vqc_runner *runner,
-                             const vqc_buffer *const *inputs, const vqc_tap *tap, vqc_error *error)
-{
-    size_t count;
-    vqc_buffer **outputs;
-    vqc_status status;
-
-    (void)vqc_program_outputs(program, &count);
-    outputs = calloc(count + 1, sizeof(void *));
-    if (outputs == NULL) {
-        return vqc_fail_memory(error, count * sizeof(void *));
-    }
-    status = vqc_runner_run(runner, inputs, outputs, tap, error);
-    for (size_t i = 0; i < count; i++) {
-        vqc_buffer_destroy(&outputs[i]);
-    }
-    free(outputs);
-    return status;
-}
-
-typedef struct pair_of_programs {
-    side_by_side *values;
-    vqc_program *programs[2];
-    vqc_runner *runners[2];
-} pair_of_programs;
-
-static vqc_status run_sample(void *context, size_t slot, const vqc_sample *sample, vqc_error *error)
-{
-    pair_of_programs *pair = context;
-    vqc_tap keep = {keep_value, pair->values};
-    vqc_tap compare = {compare_value, pair->values};
-    vqc_status status =
-        run_tapped(pair->programs[0], pair->runners[0], sample->inputs, &keep, error);
-
-    (void)slot; /* one thread: the sums are then added in the order of the samples */
-    if (status == VQC_OK) {
-        status = run_tapped(pair->programs[1], pair->runners[1], sample->inputs, &compare, error);
-    }
-    return status;
-}
-
 /* Noise of every value, and how much of it its own node has added. */
-static vqc_status rate(side_by_side *s, const vqc_graph *original, vqc_error *error)
+static vqc_status rate(side_by_side *s, size_t samples, const vqc_graph *original, vqc_error *error)
 {
     vqc_pointer_map place = {0};
     vqc_status status = VQC_OK;
 
+    for (size_t i = 0; i < s->count * samples; i++) {
+        s->values[i % s->count].ref2 += s->sums[i].ref2;
+        s->values[i % s->count].err2 += s->sums[i].err2;
+    }
     for (size_t i = 0; i < s->count && status == VQC_OK; i++) {
         vqc_value_noise *v = &s->values[i];
         const Onnx__NodeProto *node = v->value->producer;
@@ -167,35 +146,46 @@ static vqc_status rate(side_by_side *s, const vqc_graph *original, vqc_error *er
     return status;
 }
 
-vqc_status vqc_verify_values(const vqc_graph *original, const vqc_graph *written,
-                             vqc_samples *samples, size_t sample_limit, vqc_arena *arena,
-                             vqc_value_noise **out, size_t *count, vqc_error *error)
+vqc_status vqc_verify_run(const vqc_graph *const graphs[2], vqc_samples *samples,
+                          size_t value_samples, const vqc_evaluate_options *options,
+                          vqc_arena *arena, vqc_verified *out, vqc_error *error)
 {
     side_by_side s = {0};
-    pair_of_programs pair = {.values = &s};
-    const vqc_value **taps[2];
-    const vqc_graph *graphs[2] = {original, written};
-    vqc_status status = find_pairs(original, written, arena, &s, &taps[0], &taps[1], error);
+    vqc_compare_taps taps = {
+        .samples = value_samples < samples->count ? value_samples : samples->count,
+        .taps = {{keep_value, &s}, {compare_value, &s}},
+        .begin = begin_sample,
+        .context = &s,
+    };
+    vqc_evaluate_options run = *options;
+    const vqc_value **values[2];
+    vqc_status status;
 
+    *out = (vqc_verified){.value_samples = taps.samples};
+    status =
+        find_pairs(graphs[0], graphs[1], taps.samples, arena, &s, &values[0], &values[1], error);
     for (int i = 0; i < 2 && status == VQC_OK; i++) {
-        vqc_program_options options = {.taps = taps[i], .tap_count = s.count};
-        status = vqc_program_create(graphs[i], &options, &pair.programs[i], error);
-        if (status == VQC_OK) {
-            status = vqc_runner_create(pair.programs[i], 0, &pair.runners[i], error);
-        }
+        vqc_program_options tapped = {.taps = values[i], .tap_count = s.count};
+        status = vqc_program_create(graphs[i], &tapped, &out->programs[i], error);
     }
+    run.taps = &taps;
     if (status == VQC_OK) {
-        status = vqc_samples_for_each(samples, 0, 1, sample_limit, 1, run_sample, &pair, error);
+        status =
+            vqc_compare(out->programs[0], out->programs[1], samples, &run, &out->comparison, error);
     }
     drop_kept(&s);
     if (status == VQC_OK) {
-        status = rate(&s, original, error);
+        status = rate(&s, taps.samples, graphs[0], error);
     }
-    for (int i = 0; i < 2; i++) {
-        vqc_runner_destroy(&pair.runners[i]);
-        vqc_program_destroy(&pair.programs[i]);
-    }
-    *out = s.values;
-    *count = s.count;
+    out->values = s.values;
+    out->value_count = s.count;
     return status;
+}
+
+void vqc_verified_clear(vqc_verified *verified)
+{
+    vqc_comparison_destroy(&verified->comparison);
+    for (int i = 0; i < 2; i++) {
+        vqc_program_destroy(&verified->programs[i]);
+    }
 }

@@ -3,6 +3,7 @@
 #define VQC_CORE_VERIFY_H
 
 #include "core/data/samples.h"
+#include "core/evaluate.h"
 #include "core/graph.h"
 #include "core/report.h"
 #include "core/vqc.h"
@@ -16,14 +17,25 @@ typedef struct vqc_value_noise {
     double added;           /* noise above that of the noisiest input of its node, at least 0 */
 } vqc_value_noise;
 
+/* What one pass over the samples finds. */
+typedef struct vqc_verified {
+    vqc_program *programs[2];   /* original, written: the comparison borrows names from them */
+    vqc_comparison *comparison; /* of the outputs */
+    vqc_value_noise *values;    /* [value_count] in the caller's arena, in model order */
+    size_t value_count;
+    size_t value_samples; /* that the values were compared on */
+} vqc_verified;
+
 /*
- * Runs both models on the first `sample_limit` samples and compares every float value that both
- * main graphs compute under one name with one shape; model order. *out: [*count] in arena. Errors:
- * those of the executor and of the samples.
+ * Runs both models (graphs: original, written) once on every sample and compares their outputs
+ * and, on `value_samples` of the samples, every float value that both main graphs compute under one
+ * name with one shape. *out is cleared with vqc_verified_clear also after an error. Errors: those
+ * of vqc_compare.
  */
-vqc_status vqc_verify_values(const vqc_graph *original, const vqc_graph *written,
-                             vqc_samples *samples, size_t sample_limit, vqc_arena *arena,
-                             vqc_value_noise **out, size_t *count, vqc_error *error);
+vqc_status vqc_verify_run(const vqc_graph *const graphs[2], vqc_samples *samples,
+                          size_t value_samples, const vqc_evaluate_options *options,
+                          vqc_arena *arena, vqc_verified *out, vqc_error *error);
+void vqc_verified_clear(vqc_verified *verified);
 
 typedef struct vqc_verify_options {
     int threads;

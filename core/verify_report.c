@@ -2,8 +2,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/evaluate.h"
-#include "core/exec/program.h"
 #include "core/verify.h"
 
 enum { VALUE_SAMPLES = 2 /* samples on which the values inside the models are compared */ };
@@ -11,10 +9,8 @@ enum { VALUE_SAMPLES = 2 /* samples on which the values inside the models are co
 static const double GOOD_DB = 20.0; /* below, the report says which node to look at */
 
 typedef struct verifier {
-    vqc_graph *graphs[2];     /* original, written */
-    vqc_program *programs[2]; /* the same */
-    vqc_samples *samples;
-    const vqc_verify_options *options;
+    vqc_graph *graphs[2]; /* original, written */
+    vqc_verified found;
     vqc_report *report;
     vqc_error *error;
 } verifier;
@@ -180,14 +176,9 @@ static vqc_status describe_values(verifier *v)
 {
     vqc_verification *out = &v->report->verification;
     vqc_arena *arena = v->report->arena;
-    vqc_value_noise *values;
-    size_t count;
-    vqc_status status = vqc_verify_values(v->graphs[0], v->graphs[1], v->samples, VALUE_SAMPLES,
-                                          arena, &values, &count, v->error);
+    const vqc_value_noise *values = v->found.values;
+    size_t count = v->found.value_count;
 
-    if (status != VQC_OK) {
-        return status;
-    }
     out->values = vqc_arena_calloc(arena, count + 1, sizeof *out->values);
     if (out->values == NULL) {
         return vqc_fail_memory(v->error, count * sizeof *out->values);
@@ -204,7 +195,7 @@ static vqc_status describe_values(verifier *v)
         }
     }
     out->value_count = count;
-    out->value_samples = v->samples->count < VALUE_SAMPLES ? v->samples->count : VALUE_SAMPLES;
+    out->value_samples = v->found.value_samples;
     return note_worst(v, values, count);
 }
 
@@ -221,37 +212,33 @@ vqc_status vqc_verify_models(const vqc_model *original, const vqc_model *written
                              vqc_report *report, vqc_error *error)
 {
     const vqc_model *models[2] = {original, written};
-    verifier v = {.samples = samples, .options = options, .report = report, .error = error};
+    verifier v = {.report = report, .error = error};
     vqc_evaluate_options evaluate = {
         .threads = options->threads,
         .progress = report_progress,
         .progress_context = (void *)(uintptr_t)options,
     };
-    vqc_comparison *comparison = NULL;
     vqc_status status = VQC_OK;
 
     for (int i = 0; i < 2 && status == VQC_OK; i++) {
         status = vqc_graph_create((vqc_model *)(uintptr_t)models[i], &v.graphs[i], error);
-        if (status == VQC_OK) {
-            status = vqc_program_create(v.graphs[i], NULL, &v.programs[i], error);
-        }
     }
     if (status == VQC_OK) {
-        status = vqc_compare(v.programs[0], v.programs[1], samples, &evaluate, &comparison, error);
+        status = vqc_verify_run((const vqc_graph *const *)v.graphs, samples, VALUE_SAMPLES,
+                                &evaluate, report->arena, &v.found, error);
     }
     if (status == VQC_OK) {
         report->verification.data = vqc_arena_strdup(report->arena, samples->path);
         report->verification.held_out = options->held_out;
         report->verification.is_synthetic = samples->is_synthetic;
         status = report->verification.data == NULL ? vqc_fail_memory(error, 0)
-                                                   : describe_outputs(&v, comparison);
+                                                   : describe_outputs(&v, v.found.comparison);
     }
     if (status == VQC_OK) {
         status = describe_values(&v);
     }
-    vqc_comparison_destroy(&comparison);
+    vqc_verified_clear(&v.found);
     for (int i = 0; i < 2; i++) {
-        vqc_program_destroy(&v.programs[i]);
         vqc_graph_destroy(&v.graphs[i]);
     }
     return status;

@@ -445,20 +445,26 @@ Test(verify, names_the_value_where_the_error_arises)
     vqc_graph *graphs[2] = {mb_index(models[0]), mb_index(models[1])};
     runner_samples *samples = runner_samples_make(6, ROWS, 2, 1);
     vqc_arena *arena = vqc_arena_create();
-    vqc_value_noise *values;
-    size_t count;
+    const vqc_evaluate_options options = {.threads = 2};
+    vqc_verified found;
 
-    cr_assert_eq(vqc_verify_values(graphs[0], graphs[1], &samples->source, 4, arena, &values,
-                                   &count, &error),
+    cr_assert_eq(vqc_verify_run((const vqc_graph *const *)graphs, &samples->source, 4, &options,
+                                arena, &found, &error),
                  VQC_OK, "%s", error.message);
-    cr_assert_eq(count, 3);
-    for (size_t i = 0; i < count; i++) {
+    const vqc_value_noise *values = found.values;
+    cr_assert_eq(found.value_count, 3);
+    cr_assert_eq(found.value_samples, 4);
+    for (size_t i = 0; i < found.value_count; i++) {
         bool last = strcmp(values[i].value->name, "y") == 0;
         cr_assert_gt(values[i].ref2, 0.0);
         cr_assert_float_eq(values[i].noise, last ? 0.0625 : 0.0, 1e-6);
         cr_assert_float_eq(values[i].added, last ? 0.0625 : 0.0, 1e-6);
     }
-    cr_assert(samples->reads[3] == 1 && samples->reads[4] == 0, "four samples");
+    for (size_t i = 0; i < 6; i++) {
+        cr_assert_eq(samples->reads[i], 1, "one pass");
+    }
+    cr_assert_float_eq(found.comparison->outputs[0].metrics.sqnr_db, 20.0 * log10(4.0), 1e-4);
+    vqc_verified_clear(&found);
     vqc_arena_destroy(&arena);
     runner_samples_end(samples);
     for (size_t i = 0; i < 2; i++) {
