@@ -12,9 +12,10 @@
 #include "core/static/static_search.h"
 
 enum {
-    HOLD_OUT = 4,             /* one sample in four measures what the other three decide */
-    MAX_MEASURED = 32,        /* samples that trials run on */
-    MAX_REFERENCE = 256 << 20 /* bytes of kept inputs and outputs */
+    HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
+    MAX_MEASURED = 32,         /* samples that trials run on */
+    MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
+    NONFINITE_LINES = 8        /* values named one by one */
 };
 
 /* Of which values [count] an observer looks at the distribution; NULL: no memory. */
@@ -321,6 +322,30 @@ static vqc_status carry_out(vqc_static_job *job, vqc_static_plan *plan, vqc_erro
     return status;
 }
 
+/* Values that were NaN or infinite while calibrating: ranges leave these out, the model may not
+ * be what it should. */
+static vqc_status note_nonfinite(const vqc_static_job *job, vqc_error *error)
+{
+    vqc_messages lines = {0};
+    vqc_status status = vqc_stats_report_nonfinite(job->stats, &lines);
+
+    if (status != VQC_OK) {
+        vqc_messages_clear(&lines);
+        return vqc_fail_memory(error, sizeof *lines.items);
+    }
+    for (size_t i = 0; i < lines.count && i < NONFINITE_LINES && status == VQC_OK; i++) {
+        status = vqc_report_note(job->report, error, "calibration: %s; ranges leave them out",
+                                 lines.items[i]);
+    }
+    if (status == VQC_OK && lines.count > NONFINITE_LINES) {
+        status = vqc_report_note(job->report, error,
+                                 "calibration: NaN or infinite elements in %zu more values",
+                                 lines.count - NONFINITE_LINES);
+    }
+    vqc_messages_clear(&lines);
+    return status;
+}
+
 vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
 {
     vqc_static_plan plan;
@@ -335,6 +360,9 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
         status = check_stats(job, &plan, error);
     } else if (status == VQC_OK) {
         status = vqc_static_calibrate(job, &plan, &job->stats, error);
+    }
+    if (status == VQC_OK) {
+        status = note_nonfinite(job, error);
     }
     if (status == VQC_OK) {
         vqc_static_plan_observe(&plan, job->stats);
