@@ -16,6 +16,9 @@ int vqc_cmd_run(int argc, char **argv);
 /* vqc eval MODEL --data PATH: accuracy, and with --ref the distance to another model. */
 int vqc_cmd_eval(int argc, char **argv);
 
+/* vqc stats CACHE...: what calibration caches hold; with -o joins them. */
+int vqc_cmd_stats(int argc, char **argv);
+
 /* vqc bench: times the kernels of this build on this machine. */
 int vqc_cmd_bench(int argc, char **argv);
 

@@ -24,6 +24,7 @@ static const command commands[] = {
     {"report", vqc_cmd_report, "show where the bytes of a model are, and what was lost"},
     {"run", vqc_cmd_run, "compute a model's outputs"},
     {"eval", vqc_cmd_eval, "measure accuracy, and the distance to another model"},
+    {"stats", vqc_cmd_stats, "show and join calibration caches"},
     {"bench", vqc_cmd_bench, "measure the speed of the inner loops on this machine"},
     {"help", cmd_help, "explain a command: vqc help compress"},
 };
@@ -123,7 +124,7 @@ static int run(int argc, char **argv)
 {
     if (argc < 2) {
         fprintf(stderr, "%s%s", usage_text,
-                "Commands: compress, report, run, eval, bench, help; see 'vqc --help'\n");
+                "Commands: compress, report, run, eval, stats, bench, help; see 'vqc --help'\n");
         return VQC_ERR_USAGE;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

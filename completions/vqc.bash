@@ -22,7 +22,7 @@ _vqc() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        _vqc_words 'compress report run eval bench help --help --version'
+        _vqc_words 'compress report run eval stats bench help --help --version'
         return
     fi
 
@@ -36,7 +36,7 @@ _vqc() {
     case $command:$prev in
     compress:-c | compress:--config) _vqc_files .yaml .yml ;;
     compress:-o | compress:--output) _vqc_files .onnx ;;
-    compress:--report | compress:--calib-cache) _vqc_files .json ;;
+    compress:--report | compress:--calib-cache | stats:-o | stats:--output) _vqc_files .json ;;
     compress:--calib | compress:--eval) _vqc_files .npz .npy ;;
     compress:--cpu) _vqc_words 'c avx2 avx512 neon' ;;
     bench:--cpu) _vqc_words 'c avx2 avx512 neon all' ;;
@@ -63,12 +63,18 @@ _vqc() {
     run:--samples | eval:--samples | eval:--label-offset) ;;
     report:--sort) _vqc_words 'bytes error' ;;
     report:--top) ;;
-    help:*) _vqc_words 'compress report run eval bench' ;;
+    help:*) _vqc_words 'compress report run eval stats bench' ;;
     compress:*)
         case $cur in
         -*) _vqc_words '--config --output --set --calib --calib-cache --eval --dry-run --force --report --json --verbose
             --quiet --jobs --cpu --help -c -o -v -q -j -h' ;;
         *) _vqc_files .onnx ;;
+        esac
+        ;;
+    stats:*)
+        case $cur in
+        -*) _vqc_words '--output --force --quiet --help -o -q -h' ;;
+        *) _vqc_files .json ;;
         esac
         ;;
     report:*)
