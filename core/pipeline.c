@@ -15,6 +15,7 @@
 #include "core/static/qoperator.h"
 #include "core/static/static_run.h"
 #include "core/tensor.h"
+#include "core/vq/calibrated.h"
 
 typedef struct run {
     vqc_model *model;
@@ -332,6 +333,40 @@ static vqc_status quantize_static(run *r)
         }
     }
     return status == VQC_OK ? plan_rewritten(r) : status;
+}
+
+/* ---- weights coded for what their layers see ---- */
+
+static vqc_status code_calibrated(run *r)
+{
+    vqc_calibrated_job job = {
+        .graph = r->graph,
+        .plan = &r->plan,
+        .recipe = r->recipe,
+        .arena = r->model->arena,
+        .samples = r->options->samples,
+        .threads = r->options->run->threads,
+        .report = r->report,
+        .progress = r->options->run->progress,
+        .progress_context = r->options->run->progress_context,
+    };
+    vqc_messages missing = {0};
+    vqc_status status;
+
+    if (asks_static(r->recipe) || job.samples == NULL) {
+        return VQC_OK;
+    }
+    status = vqc_program_missing(r->graph, &missing, r->error);
+    if (status == VQC_OK && missing.count > 0) {
+        status = vqc_report_note(r->report, r->error,
+                                 "the calibration data are not used, because vqc cannot run this "
+                                 "model: %s%s",
+                                 missing.items[0], missing.count > 1 ? ", ..." : "");
+    } else if (status == VQC_OK) {
+        status = vqc_calibrated_run(&job, r->error);
+    }
+    vqc_messages_clear(&missing);
+    return status;
 }
 
 /* ---- one layer ---- */
@@ -663,6 +698,9 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     }
     if (status == VQC_OK) {
         status = quantize_static(&r);
+    }
+    if (status == VQC_OK) {
+        status = code_calibrated(&r);
     }
     if (status == VQC_OK) {
         status = encode_layers(&r);

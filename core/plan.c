@@ -190,6 +190,12 @@ static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, 
     return status;
 }
 
+vqc_status vqc_plan_prepare_again(vqc_plan_layer *item, const vqc_recipe *recipe, vqc_error *error)
+{
+    int64_t ignored;
+    return prepare_layer(item, recipe, 0, false, &ignored, error);
+}
+
 /* The other weight of an LSTM whose one weight is `item`, in the same form; NULL when there is
  * none. */
 static const vqc_plan_layer *lstm_partner(const vqc_plan *plan, const vqc_plan_layer *item)

@@ -39,6 +39,9 @@ void vqc_plan_keep_small(vqc_plan *plan);
 vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t max_opset, bool probe,
                             int64_t *opset_wanted, vqc_error *error);
 
+/* Decides one layer anew after its spec was changed, at the opset that the model has. */
+vqc_status vqc_plan_prepare_again(vqc_plan_layer *item, const vqc_recipe *recipe, vqc_error *error);
+
 /*
  * Gives layers whose codebook does not pay to the codec that does: int8 with a scale per channel
  * where that is not larger, else float16. Comes after vqc_plan_prepare without `probe`; layers that

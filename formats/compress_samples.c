@@ -71,7 +71,7 @@ vqc_status vqc_compress_samples_open(const vqc_model *model, const vqc_recipe *r
     vqc_status status;
 
     memset(out, 0, sizeof *out);
-    if ((calibration == NULL || !vqc_recipe_is_static(recipe)) && evaluation == NULL) {
+    if (calibration == NULL && evaluation == NULL) {
         return VQC_OK;
     }
     if (!has_image_options(&evaluate.image)) {
@@ -84,7 +84,7 @@ vqc_status vqc_compress_samples_open(const vqc_model *model, const vqc_recipe *r
     if (status == VQC_OK) {
         status = vqc_graph_ports(graph, graph->arena, &ports, &port_count, error);
     }
-    if (status == VQC_OK && calibration != NULL && vqc_recipe_is_static(recipe)) {
+    if (status == VQC_OK && calibration != NULL) {
         status = open_one(&recipe->data.calibrate, calibration, ports, port_count,
                           &out->calibration, error);
     }

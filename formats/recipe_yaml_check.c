@@ -446,6 +446,7 @@ static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *ro
     static const char *const target_keys[] = {"output_sqnr_db", "max_accuracy_drop", "fallback",
                                               NULL};
     static const char *const calibrate_keys[] = {"cache", "data", NULL};
+    static const char *const accuracy_keys[] = {"max_accuracy_drop", "fallback", NULL};
     static const char why[] = "without activations: static; remove it, or set activations: static";
     const vqc_yaml_node *layers = vqc_yaml_map_get(root, "layers");
     const vqc_yaml_node *target = vqc_yaml_map_get(root, "target");
@@ -475,7 +476,7 @@ static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *ro
         }
         return;
     }
-    note_unused_keys(context, root, "target", target_keys, why);
+    note_unused_keys(context, root, "target", uses_vq(recipe) ? accuracy_keys : target_keys, why);
     note_unused_keys(context, root, "static", NULL, why);
     if (!uses_vq(recipe)) {
         note_unused_keys(context, root, "calibrate", calibrate_keys, why);

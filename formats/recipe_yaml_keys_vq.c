@@ -147,5 +147,12 @@ static const vqc_key_row vq_rows[] = {
      .fallback = "auto",
      .help = "With calibration data: each layer is coded against what the layers coded before it "
              "feed it (auto), or against what the original ones do (off)."},
+    {.name = "allocate",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_vq_options, allocate),
+     .choices = sequential_choices,
+     .fallback = "auto",
+     .help = "With calibration data: bits_per_weight is an average, and layers get more or fewer "
+             "by what their errors do to the output (auto), or all the same (off)."},
 };
 const vqc_key_group vqc_vq_keys = {vq_rows, COUNT_OF(vq_rows), NULL, 0};

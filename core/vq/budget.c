@@ -1,0 +1,224 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/codec/codec.h"
+#include "core/vq/allocate.h"
+#include "core/vq/calibrated_internal.h"
+
+enum {
+    PROBE_SAMPLES = 16, /* that single layers are measured on */
+    MIN_VECTORS = 8,    /* sub-vectors per codeword, to be trained */
+    NODE_BYTES = 450,   /* nodes, names and shapes of a codebook pattern, about */
+    INT8_NODE_BYTES = 200
+};
+
+/* Sub-vectors and codewords that layers may get; 0 codewords: int8 with a scale per channel. */
+static const struct {
+    int dim;
+    int codebook_size;
+} SIZES[] = {{8, 256}, {4, 64},  {4, 256},  {4, 1024}, {2, 64},   {4, 4096}, {2, 128},
+             {2, 256}, {2, 512}, {2, 1024}, {2, 2048}, {2, 4096}, {0, 0}};
+enum { SIZE_COUNT = sizeof SIZES / sizeof SIZES[0] };
+
+/* int8 with a scale per channel reaches about as much on Gaussian weights (METRICS in docs). */
+static const double INT8_SQNR_DB = 40.0;
+
+/* Noise of a layer whose code does nothing to the output: keeps logarithms finite. */
+static const double LEAST_NOISE = 1e-12;
+
+typedef struct candidate {
+    size_t part;         /* index in vqc_parts.parts */
+    double noise;        /* that its probing code makes in the worst output */
+    double reference_db; /* expected of that code */
+    vqc_choice choices[SIZE_COUNT];
+    size_t rows[SIZE_COUNT]; /* of SIZES */
+    size_t count;
+} candidate;
+
+struct vqc_budget {
+    candidate *items; /* [count] */
+    size_t count;
+    size_t budget_bytes; /* what the recipe's bits per weight come to */
+    double other_noise;  /* of parts that keep their codec */
+    double factor;       /* measured noise / foretold noise */
+    double foretold;     /* of the last application, times factor */
+};
+
+/* Serialized bytes of a layer coded like that, but for the names. */
+static size_t code_bytes(const vqc_part *p, int dim, int codebook_size)
+{
+    size_t rows = p->layout.rows;
+    size_t cols = p->layout.cols;
+    vqc_vq_shape shape = p->item->decision.vq;
+    size_t entry = shape.storage == VQC_VQ_STORAGE_FLOAT32   ? 4
+                   : shape.storage == VQC_VQ_STORAGE_FLOAT16 ? 2
+                                                             : 1;
+
+    if (codebook_size == 0) {
+        return rows * cols + rows * sizeof(float) + INT8_NODE_BYTES;
+    }
+    shape.dim = (size_t)dim;
+    shape.codebook_size = (size_t)codebook_size;
+    return (vqc_vq_vectors(&shape) * (size_t)vqc_vq_index_bits(&shape) + 7) / 8 +
+           vqc_vq_books(&shape) * shape.codebook_size * shape.dim * entry +
+           (shape.row_scales ? rows * sizeof(uint16_t) : 0) + NODE_BYTES;
+}
+
+static bool can_train(const vqc_part *p, int dim, int codebook_size)
+{
+    vqc_vq_shape shape = p->item->decision.vq;
+
+    if (codebook_size == 0) {
+        return true;
+    }
+    shape.dim = (size_t)dim;
+    return vqc_vq_vectors(&shape) >=
+           (size_t)MIN_VECTORS * (size_t)codebook_size * vqc_vq_books(&shape);
+}
+
+static double expected_db(int dim, int codebook_size)
+{
+    return codebook_size == 0 ? INT8_SQNR_DB
+                              : vqc_codebook_sqnr_db((size_t)dim, (size_t)codebook_size);
+}
+
+static void list_choices(const vqc_parts *p, candidate *c)
+{
+    const vqc_part *part = &p->parts[c->part];
+
+    for (size_t i = 0; i < SIZE_COUNT; i++) {
+        if (can_train(part, SIZES[i].dim, SIZES[i].codebook_size)) {
+            c->rows[c->count] = i;
+            c->choices[c->count++] = (vqc_choice){
+                .size_bytes = code_bytes(part, SIZES[i].dim, SIZES[i].codebook_size),
+                .noise = c->noise * pow(10.0, (c->reference_db -
+                                               expected_db(SIZES[i].dim, SIZES[i].codebook_size)) /
+                                                  10.0)};
+        }
+    }
+}
+
+static double noise_of(const vqc_score *score)
+{
+    double noise = pow(10.0, -score->sqnr_db / 10.0);
+    return noise > LEAST_NOISE ? noise : LEAST_NOISE;
+}
+
+vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
+{
+    vqc_budget *self = calloc(1, sizeof *self);
+    vqc_status status;
+
+    *out = self;
+    if (self == NULL || (self->items = calloc(p->count + 1, sizeof *self->items)) == NULL) {
+        return vqc_fail_memory(p->error, p->count * sizeof *self->items);
+    }
+    self->factor = 1.0;
+    p->probing = true;
+    status = vqc_parts_walk(p);
+    for (size_t i = 0; i < p->count && status == VQC_OK; i++) {
+        const vqc_decision *d = &p->parts[i].item->decision;
+        candidate *c = &self->items[self->count];
+        vqc_score score;
+        if (p->parts[i].decoded == NULL) {
+            continue;
+        }
+        status = vqc_parts_score(p, i, PROBE_SAMPLES, &score);
+        if (status == VQC_OK && !p->parts[i].may_resize) {
+            self->other_noise += noise_of(&score);
+        } else if (status == VQC_OK) {
+            c->part = i;
+            c->noise = noise_of(&score);
+            c->reference_db = expected_db((int)d->vq.dim, (int)d->vq.codebook_size);
+            self->budget_bytes += (size_t)(p->parts[i].item->spec.bits_per_weight *
+                                           (double)p->parts[i].item->layer->elements / 8.0);
+            list_choices(p, c);
+            self->count++;
+        }
+        if (p->job->progress != NULL) {
+            p->job->progress(p->job->progress_context, "allocate", i + 1, p->count);
+        }
+    }
+    p->probing = false;
+    return status;
+}
+
+void vqc_budget_destroy(vqc_budget **budget)
+{
+    if (*budget != NULL) {
+        free((*budget)->items);
+        free(*budget);
+        *budget = NULL;
+    }
+}
+
+void vqc_budget_learn(vqc_budget *self, double measured_db)
+{
+    double measured = pow(10.0, -measured_db / 10.0);
+
+    if (self->foretold > 0.0) {
+        self->factor *= measured / self->foretold;
+    }
+}
+
+/* Gives a part its new size; int8 for SIZES without codewords. */
+static vqc_status resize(vqc_parts *p, vqc_part *part, size_t row)
+{
+    vqc_plan_layer *item = part->item;
+
+    if (SIZES[row].codebook_size == 0) {
+        (void)strcpy(item->spec.codec, "int");
+        item->spec.bits = 8;
+        item->spec.granularity = VQC_GRANULARITY_CHANNEL;
+    } else {
+        (void)strcpy(item->spec.codec, "vq");
+        item->spec.dim = SIZES[row].dim;
+        item->spec.codebook_size = SIZES[row].codebook_size;
+    }
+    vqc_status status = vqc_plan_prepare_again(item, p->job->recipe, p->error);
+    if (status == VQC_OK) {
+        vqc_part_set_layout(part);
+    }
+    return status;
+}
+
+vqc_status vqc_budget_apply(vqc_budget *self, vqc_parts *p, double wanted_db, bool *at_most)
+{
+    vqc_choices *layers = calloc(self->count + 1, sizeof *layers);
+    size_t *picked = calloc(self->count + 1, sizeof *picked);
+    size_t bytes = 0;
+    double noise = 0.0;
+    double goal = 0.0;
+    vqc_status status;
+
+    *at_most = true;
+    if (layers == NULL || picked == NULL) {
+        status = vqc_fail_memory(p->error, self->count * sizeof *layers);
+        goto done;
+    }
+    for (size_t i = 0; i < self->count; i++) {
+        layers[i] = (vqc_choices){self->items[i].choices, self->items[i].count};
+    }
+    status = vqc_allocate(layers, self->count, self->budget_bytes, 0.0, picked, &bytes, &noise,
+                          p->error);
+    if (status == VQC_OK && !isnan(wanted_db)) {
+        goal = pow(10.0, -wanted_db / 10.0) / self->factor - self->other_noise;
+        if (noise > goal) {
+            status = vqc_allocate(layers, self->count, SIZE_MAX / 2,
+                                  goal > LEAST_NOISE ? goal : LEAST_NOISE, picked, &bytes, &noise,
+                                  p->error);
+        }
+    }
+    self->foretold = (noise + self->other_noise) * self->factor;
+    for (size_t i = 0; i < self->count && status == VQC_OK; i++) {
+        const candidate *c = &self->items[i];
+        size_t row = c->rows[picked[i]];
+        *at_most = *at_most && SIZES[row].codebook_size == 0;
+        status = resize(p, &p->parts[c->part], row);
+    }
+done:
+    free(layers);
+    free(picked);
+    return status;
+}

@@ -1,0 +1,263 @@
+#include "core/vq/calibrated.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/data/samples_subset.h"
+#include "core/tensor.h"
+#include "core/vq/calibrated_internal.h"
+
+enum {
+    HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
+    MAX_MEASURED = 64,         /* samples that whole models are run on */
+    MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
+    MAX_ATTEMPTS = 4
+};
+
+/* Layers whose input can be observed and whose weights are read by one node. */
+static bool takes_part(const vqc_plan_layer *item)
+{
+    vqc_vq_layout layout;
+
+    if (!item->may_code || item->is_static || item->code != NULL || item->layer->use_count != 1 ||
+        (item->spec.shared_codebook != NULL && item->decision.codec == &vqc_codec_vq)) {
+        return false;
+    }
+    vqc_vq_layout_make(item->layer, VQC_VQ_ALONG_AUTO, &layout);
+    return layout.has_moments;
+}
+
+void vqc_part_set_layout(vqc_part *part)
+{
+    if (part->item->decision.codec == &vqc_codec_vq) {
+        part->layout = part->item->decision.vq_layout;
+    } else {
+        vqc_vq_layout_make(part->item->layer, VQC_VQ_ALONG_AUTO, &part->layout);
+    }
+}
+
+static vqc_status collect_parts(vqc_parts *r)
+{
+    vqc_plan *plan = r->job->plan;
+
+    r->parts = vqc_arena_calloc(r->arena, plan->count + 1, sizeof *r->parts);
+    r->layers = vqc_arena_calloc(r->arena, plan->count + 1, sizeof *r->layers);
+    if (r->parts == NULL || r->layers == NULL) {
+        return vqc_fail_memory(r->error, plan->count * sizeof *r->parts);
+    }
+    for (size_t i = 0; i < plan->count; i++) {
+        vqc_plan_layer *item = &plan->layers[i];
+        vqc_part *p = &r->parts[r->count];
+        size_t elements;
+        if (!takes_part(item) || vqc_tensor_borrow_f32(item->layer->tensor, r->arena, &p->weights,
+                                                       &elements, r->error) != VQC_OK) {
+            continue; /* it will be coded by itself, or say why not */
+        }
+        p->item = item;
+        vqc_part_set_layout(p);
+        p->may_resize = item->decision.codec == &vqc_codec_vq && item->spec.dim == 0 &&
+                        item->spec.codebook_size == 0 && item->spec.stages == 1;
+        (void)vqc_bias_site_find(r->job->graph, item->layer, &p->bias);
+        r->layers[r->count++] = item->layer;
+    }
+    return VQC_OK;
+}
+
+/* ---- running the model with codes ---- */
+
+/* Payloads that were exchanged, to be given back. */
+typedef struct exchanged {
+    Onnx__TensorProto *tensor;
+    Onnx__TensorProto before;
+} exchanged;
+
+static vqc_status exchange(vqc_parts *r, exchanged *item, Onnx__TensorProto *tensor,
+                           const float *values, size_t count)
+{
+    item->tensor = tensor;
+    item->before = *tensor;
+    return vqc_tensor_set_f32(tensor, values, count, r->codes, r->error);
+}
+
+vqc_status vqc_parts_score(vqc_parts *r, size_t only, size_t samples, vqc_score *score)
+{
+    exchanged *list = calloc(2 * r->count + 1, sizeof *list);
+    size_t count = 0;
+    vqc_status status = VQC_OK;
+
+    if (list == NULL) {
+        return vqc_fail_memory(r->error, r->count * sizeof *list);
+    }
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        const vqc_part *p = &r->parts[i];
+        if (p->decoded == NULL || (only != SIZE_MAX && only != i)) {
+            continue;
+        }
+        status = exchange(r, &list[count++], p->item->layer->tensor, p->decoded,
+                          p->item->layer->elements);
+        if (status == VQC_OK && p->bias_values != NULL && p->bias.tensor != NULL) {
+            status = exchange(r, &list[count++], p->bias.tensor, p->bias_values, p->bias.channels);
+        }
+    }
+    if (status == VQC_OK) {
+        status = vqc_reference_score(r->measure, r->job->graph->model, samples, r->job->threads,
+                                     score, r->error);
+    }
+    while (count > 0) {
+        count--;
+        *list[count].tensor = list[count].before;
+    }
+    free(list);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+/* Corrected biases, into the model; new ones where there were none. */
+static vqc_status write_biases(vqc_parts *r, size_t *written)
+{
+    vqc_status status = VQC_OK;
+
+    *written = 0;
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        vqc_part *p = &r->parts[i];
+        if (p->bias_values == NULL || p->item->code == NULL) {
+            continue;
+        }
+        if (p->bias.tensor == NULL) {
+            status = vqc_bias_site_add(r->job->graph, p->item->layer, p->bias_values, &p->bias,
+                                       r->error);
+        } else {
+            status = vqc_tensor_set_f32(p->bias.tensor, p->bias_values, p->bias.channels,
+                                        r->job->arena, r->error);
+        }
+        *written += status == VQC_OK ? 1 : 0;
+    }
+    return status;
+}
+
+static vqc_status keep_reference(vqc_parts *r)
+{
+    vqc_samples *apart = NULL;
+    vqc_status status = vqc_samples_subset(r->job->samples, 0, HOLD_OUT, true, &apart, r->error);
+
+    if (status == VQC_OK) {
+        status = vqc_reference_create(r->job->graph, apart, 0, 1, MAX_MEASURED, MAX_REFERENCE,
+                                      r->job->threads, &r->measure, r->error);
+    }
+    vqc_samples_destroy(&apart);
+    return status;
+}
+
+static vqc_status fresh_codes(vqc_parts *r)
+{
+    vqc_arena_destroy(&r->codes);
+    r->codes = vqc_arena_create();
+    return r->codes == NULL ? vqc_fail_memory(r->error, 0) : VQC_OK;
+}
+
+/* Walks until the output is good enough, or no layer can have more bits. */
+static vqc_status walk_to_target(vqc_parts *r, vqc_budget *budget)
+{
+    double wanted = r->job->recipe->accuracy.output_sqnr_db;
+    bool at_most = budget == NULL;
+    vqc_score score;
+    vqc_status status = VQC_OK;
+
+    for (int attempt = 1; status == VQC_OK; attempt++) {
+        if (budget != NULL) {
+            status = vqc_budget_apply(budget, r, wanted, &at_most);
+        }
+        if (status == VQC_OK) {
+            status = fresh_codes(r);
+        }
+        if (status == VQC_OK) {
+            status = vqc_parts_walk(r);
+        }
+        if (status != VQC_OK || isnan(wanted)) {
+            break;
+        }
+        status = vqc_parts_score(r, SIZE_MAX, 0, &score);
+        if (status != VQC_OK || score.sqnr_db >= wanted || at_most || attempt == MAX_ATTEMPTS) {
+            if (status == VQC_OK) {
+                status = vqc_report_note(
+                    r->job->report, r->error,
+                    "target output SQNR %.1f dB %s: %.1f dB on %zu samples kept apart, after %d "
+                    "walk%s",
+                    wanted, score.sqnr_db >= wanted ? "reached" : "not reached", score.sqnr_db,
+                    score.samples, attempt, attempt > 1 ? "s" : "");
+            }
+            break;
+        }
+        vqc_budget_learn(budget, score.sqnr_db);
+    }
+    return status;
+}
+
+static bool any_may_resize(const vqc_parts *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->parts[i].may_resize) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static vqc_status run_parts(vqc_parts *r)
+{
+    bool wants_target = !isnan(r->job->recipe->accuracy.output_sqnr_db);
+    bool resizes = any_may_resize(r) && r->job->recipe->vq.allocate != VQC_SWITCH_OFF;
+    vqc_budget *budget = NULL;
+    vqc_status status = vqc_samples_subset(r->job->samples, 0, HOLD_OUT, false, &r->seen, r->error);
+
+    if (status == VQC_OK && (wants_target || resizes)) {
+        status = keep_reference(r);
+    }
+    if (status == VQC_OK && resizes) {
+        status = fresh_codes(r);
+        if (status == VQC_OK) {
+            status = vqc_budget_create(r, &budget);
+        }
+    }
+    if (status == VQC_OK) {
+        status = walk_to_target(r, budget);
+    }
+    vqc_budget_destroy(&budget);
+    return status;
+}
+
+vqc_status vqc_calibrated_run(vqc_calibrated_job *job, vqc_error *error)
+{
+    vqc_parts r = {
+        .job = job,
+        .error = error,
+        .threads = (int)vqc_samples_slots(job->threads),
+        .arena = vqc_arena_create(),
+    };
+    uint64_t start = vqc_report_clock();
+    size_t biases = 0;
+    vqc_status status = r.arena == NULL ? vqc_fail_memory(error, 0) : collect_parts(&r);
+
+    if (status == VQC_OK && r.count > 0) {
+        status = run_parts(&r);
+        if (status == VQC_OK) {
+            status = write_biases(&r, &biases);
+        }
+        if (status == VQC_OK) {
+            status = vqc_report_note(job->report, error,
+                                     "%zu layers coded for what they see in %zu calibration "
+                                     "samples, in the order of the graph; %zu biases corrected",
+                                     r.coded, r.samples, biases);
+        }
+        if (status == VQC_OK) {
+            status = vqc_report_stage(job->report, "fit", vqc_report_clock() - start, error);
+        }
+    }
+    vqc_samples_destroy(&r.seen);
+    vqc_reference_destroy(&r.measure);
+    vqc_arena_take(job->arena, &r.codes);
+    vqc_arena_destroy(&r.arena);
+    return status;
+}

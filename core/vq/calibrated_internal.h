@@ -1,0 +1,61 @@
+/* Shared by the files of calibrated coding. */
+#ifndef VQC_CORE_VQ_CALIBRATED_INTERNAL_H
+#define VQC_CORE_VQ_CALIBRATED_INTERNAL_H
+
+#include "core/static/measure.h"
+#include "core/vq/bias_site.h"
+#include "core/vq/calibrated.h"
+#include "core/vq/vq_layout.h"
+
+/* A layer that is coded for what it sees. */
+typedef struct vqc_part {
+    vqc_plan_layer *item;
+    vqc_vq_layout layout; /* of the matrix that is coded */
+    vqc_bias_site bias;
+    const float *weights; /* [elements] of the original, in the tensor's order */
+    float *decoded;       /* [elements] what its code decodes to; NULL: not coded */
+    float *bias_values;   /* [rows] corrected; NULL: as it is */
+    double loss;          /* tr(E H E^T) of its code */
+    bool may_resize;      /* the recipe leaves dimension and codebook size open */
+} vqc_part;
+
+typedef struct vqc_parts {
+    vqc_calibrated_job *job;
+    vqc_error *error;
+    vqc_part *parts; /* [count] in graph order */
+    size_t count;
+    const vqc_layer **layers; /* [count] */
+    int threads;              /* at least 1 */
+    size_t coded;
+    size_t samples;         /* that the walk saw */
+    bool probing;           /* codes are thrown away: every layer sees the original's values */
+    vqc_arena *arena;       /* of the whole run */
+    vqc_arena *codes;       /* of the walk in hand */
+    vqc_samples *seen;      /* calibration samples without those kept apart */
+    vqc_reference *measure; /* the original's outputs on those kept apart; NULL: not needed */
+} vqc_parts;
+
+/* Takes the layout from the decision; after each change of it. */
+void vqc_part_set_layout(vqc_part *part);
+
+/* One walk over the graph: fills code, decoded, bias_values and loss of every part. */
+vqc_status vqc_parts_walk(vqc_parts *p);
+
+/* Runs the model with the codes of all parts (SIZE_MAX), or with that of one and the original
+ * weights elsewhere. */
+vqc_status vqc_parts_score(vqc_parts *p, size_t only, size_t samples, vqc_score *score);
+
+/*
+ * Decides dimension and codebook size of the parts that may be resized (some go back to int8), by
+ * what each one's own code does to the output, so that all of them take about as many bits per
+ * weight as the recipe says, and, with a target, as many more as the output needs. *more: the
+ * output SQNR that was foretold.
+ */
+typedef struct vqc_budget vqc_budget;
+vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out);
+vqc_status vqc_budget_apply(vqc_budget *budget, vqc_parts *p, double wanted_db, bool *at_most);
+/* A whole walk came out at this SQNR: what is foretold from now on is scaled accordingly. */
+void vqc_budget_learn(vqc_budget *budget, double measured_db);
+void vqc_budget_destroy(vqc_budget **budget);
+
+#endif
