@@ -18,6 +18,7 @@ enum {
 VQC_INLINE vf vq_scan_four(const float *c, const float *x, size_t dim, vf best)
 {
     vf a0 = vf_set(c[0]), a1 = vf_set(c[1]), a2 = vf_set(c[2]), a3 = vf_set(c[3]);
+#pragma GCC unroll 4
     for (size_t i = 0; i < dim; i++, x += VQC_NEAREST_POINTS) {
         c += VQC_NEAREST_CODEWORDS;
         const vf v = vf_load(x);

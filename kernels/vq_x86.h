@@ -8,6 +8,7 @@
 VQC_INLINE unsigned vq_block_find(const float *block, const float *x, size_t dim, float value)
 {
     __m256 v = _mm256_loadu_ps(block);
+#pragma GCC unroll 4
     for (size_t i = 0; i < dim; i++) {
         block += VQC_NEAREST_CODEWORDS;
         v = _mm256_fmadd_ps(_mm256_set1_ps(x[i * VQC_NEAREST_POINTS]), _mm256_loadu_ps(block), v);
