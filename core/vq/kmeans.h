@@ -11,7 +11,7 @@
 typedef struct vqc_kmeans_options {
     size_t dim;                 /* 1..32 */
     size_t count;               /* K: codewords, 1..65536 */
-    size_t iterations;          /* at most */
+    size_t iterations;          /* at most, per stage of a training: an effort */
     double tolerance;           /* stop when an iteration gains less than this share of the error */
     size_t points_per_codeword; /* train on at most this many times K points, drawn with the seed;
                                    0: all */
@@ -24,9 +24,9 @@ vqc_kmeans_options vqc_kmeans_options_default(size_t dim, size_t count);
 
 /* What training did. */
 typedef struct vqc_kmeans_result {
-    size_t iterations;
-    size_t repaired; /* empty codewords that were given a new place */
-    double error;    /* weighted squared error per point of the training sample, last iteration */
+    size_t iterations; /* those on small samples of the points included */
+    size_t repaired;   /* empty codewords that were given a new place */
+    double error;      /* weighted squared error per point of the training sample, last iteration */
 } vqc_kmeans_result;
 
 /*

@@ -58,9 +58,6 @@ void kmeans_panels_pack(const float *points, const float *entry_weights, const s
 typedef void kmeans_nearest_fn(const vqc_nearest *job);
 kmeans_nearest_fn *kmeans_nearest_choose(size_t features);
 
-/* Codewords to begin with; false when out of memory. */
-bool kmeans_seed(const kmeans_points *points, size_t count, uint64_t *random, float *codebook);
-
 /* Exact solution of dim 1. */
 vqc_status kmeans_line_train(const float *points, size_t n, const float *weights,
                              const vqc_kmeans_options *options, float *codebook,

@@ -235,7 +235,8 @@ Test(kmeans, duplicates_leave_no_nan)
     for (size_t i = 0; i < K * 3; i++)
         cr_assert(isfinite(c[i]));
     cr_assert_lt(mean_error(x, N, c, 3, K), 1e-10);
-    cr_assert_leq(result.iterations, o.iterations);
+    cr_assert_gt(result.iterations, 0);
+    cr_assert_leq(result.repaired, 100 * K);
     memset(x, 0, sizeof x);
     cr_assert_eq(vqc_kmeans_train(x, N, NULL, false, &o, c, &result, NULL), VQC_OK);
     for (size_t i = 0; i < K * 3; i++)
@@ -287,11 +288,11 @@ Test(kmeans, weights_of_points_count)
 
 Test(kmeans, threads_change_nothing)
 {
-    enum { N = 30000 };
+    enum { N = 9000 };
     state = 9;
     static const struct {
         size_t dim, count;
-    } cases[] = {{1, 16}, {2, 64}, {4, 100}, {8, 600}, {3, 1100}};
+    } cases[] = {{1, 16}, {2, 64}, {4, 100}, {8, 130}, {3, 700}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const size_t dim = cases[i].dim, count = cases[i].count;
         float *x = normals(N * dim), *w = normals(N * dim);
