@@ -8,10 +8,12 @@
 #include "core/vq/kmeans_trainer.h"
 
 enum {
-    DRAFT_POINTS = 32 /* per codeword, of the first stage */,
+    DRAFT_POINTS = 32, /* per codeword, of the first stage */
+    DRAFT_SHARE = 4,   /* at most one of so many points */
     DRAFT_LEAST = 16384,
-    EXCHANGES = 12,
-    EXCHANGE_MOST = 4096,
+    DRAFT_ITERATIONS = 20,
+    EXCHANGES = 8,
+    EXCHANGE_MOST = 1024, /* codewords: beyond that exchanges cost more than they bring */
     ATTEMPTS = 4,
     ATTEMPTS_MOST = 64
 };
@@ -21,7 +23,7 @@ vqc_kmeans_options vqc_kmeans_options_default(size_t dim, size_t count)
     return (vqc_kmeans_options){.dim = dim,
                                 .count = count,
                                 .iterations = 50,
-                                .tolerance = 2e-4,
+                                .tolerance = 5e-4,
                                 .points_per_codeword = 256,
                                 .seed = 1,
                                 .threads = 1};
@@ -97,12 +99,13 @@ static bool draft_make(kmeans_trainer *t, const kmeans_points *points, double *e
     float best[ATTEMPTS_MOST * KMEANS_MAX_DIM];
     const size_t dial = o->iterations / 4;
     const int rounds = dial < EXCHANGES ? (int)dial : EXCHANGES;
+    const size_t most = o->iterations < DRAFT_ITERATIONS ? o->iterations : DRAFT_ITERATIONS;
     *error = HUGE_VAL;
     for (int i = 0; i < attempts; i++) {
         t->points = points;
         if (!kmeans_begin(t, o->count, result))
             return false;
-        double now = kmeans_settle(t, o->iterations, o->tolerance, result);
+        double now = kmeans_settle(t, most, o->tolerance, result);
         if (o->count <= EXCHANGE_MOST)
             now = kmeans_exchange(t, rounds, now, result);
         if (now < *error) {
@@ -125,6 +128,8 @@ static bool train(const input *in, const vqc_kmeans_options *o, float *codebook,
     const size_t wanted = points_wanted(in->n, o),
                  features = in->weights != NULL && in->per_entry ? 2 * o->dim : o->dim;
     size_t draft = DRAFT_POINTS * o->count;
+    draft = draft > wanted / DRAFT_SHARE ? wanted / DRAFT_SHARE : draft;
+    draft = draft < (size_t)DRAFT_SHARE * o->count ? (size_t)DRAFT_SHARE * o->count : draft;
     draft = draft < DRAFT_LEAST ? DRAFT_LEAST : draft;
     const bool drafts = draft * 2 < wanted;
     kmeans_trainer t = {.options = o, .codebook = codebook, .random = o->seed};
@@ -137,10 +142,8 @@ static bool train(const input *in, const vqc_kmeans_options *o, float *codebook,
     if (ok)
         ok = draft_make(&t, drafts ? &small : &all, &error, result);
     if (ok) {
-        if (drafts) {
-            kmeans_trainer_stage(&t, &all, o->count);
-            error = kmeans_settle(&t, o->iterations, o->tolerance, result);
-        }
+        kmeans_trainer_stage(&t, &all, o->count);
+        error = kmeans_settle(&t, o->iterations, o->tolerance, result);
         result->error = error / (double)wanted;
     }
     vqc_arena_destroy(&arena);
