@@ -57,10 +57,10 @@ $(B)/%_tool: $(B)/obj/tests/oracle/%_tool.o $(B)/libvqc.a
 self-test: all $(B)/unit-tests $(B)/test_kernels $(B)/failalloc.so $(FUZZ_NAMES:%=$(B)/replay/%) ## a deliberately failing case for each runner, run inverted
 	+@VQC=$(abspath $(B))/vqc VENV=$(VENV) B=$(B) MAKE='$(MAKE)' tests/self_test.sh
 
-bench: $(B)/vqc $(B)/libvqc.a ## kernel speeds, k-means beside faiss and scikit-learn (where they are installed), then time and memory for a 1 GiB model and static int8 beside ONNX Runtime's tools
+bench: $(B)/vqc $(B)/libvqc.a ## kernel speeds, k-means, then time and memory for a 1 GiB model and static int8 beside ONNX Runtime's tools
 	$(B)/vqc bench
 	@$(PYTHON_VENV) tests/bench/large_model.py --vqc $(B)/vqc --work $(B)/bench
-	@$(PYTHON_VENV) tests/bench/kmeans_bench.py
+	@B=$(B) CC=$(CC) $(PYTHON_VENV) tests/bench/kmeans_bench.py
 	@$(PYTHON_VENV) tests/bench/static_bench.py --vqc $(B)/vqc --work $(B)/bench/static
 
 .PHONY: test test-run check unit cli threads conformance zoo static-zoo golden faults example-same oracles self-test bench

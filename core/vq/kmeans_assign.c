@@ -34,7 +34,12 @@ void kmeans_panels_pack(const float *points, const float *entry_weights, const s
 {
     const size_t features = entry_weights != NULL ? 2 * dim : dim;
     const size_t filled = (count + POINTS - 1) / POINTS * POINTS;
-    for (size_t p = 0; p < filled; p++) {
+    size_t whole = 0; /* full panels of plain neighbours are transposed */
+    if (entry_weights == NULL && rows == NULL && power == NULL)
+        for (; whole + POINTS <= count; whole += POINTS)
+            vqc_kernels_get()->f32_transpose(points + (first + whole) * dim, POINTS, dim, dim,
+                                             panels + whole * dim, POINTS);
+    for (size_t p = whole; p < filled; p++) {
         float *out = panels + p / POINTS * features * POINTS + p % POINTS;
         if (p >= count) {
             for (size_t i = 0; i < features; i++)
