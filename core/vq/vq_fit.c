@@ -86,6 +86,31 @@ vqc_status vqc_fit_measure(vqc_fit *fit, double *loss, vqc_error *error)
     return status;
 }
 
+/* Feedback once more, with codebooks that have been refined; what does not lower the loss is not
+ * taken. */
+static vqc_status start_again(vqc_fit *fit, double loss, vqc_error *error)
+{
+    size_t size = fit->stages * fit->vectors * sizeof *fit->indices;
+    uint16_t *kept = malloc(size + 1);
+    double now = 0.0;
+    vqc_status status;
+
+    if (kept == NULL) {
+        return vqc_fail_memory(error, size);
+    }
+    memcpy(kept, fit->indices, size);
+    status = vqc_fit_pass(fit, VQC_FEEDBACK_FIRST, error);
+    if (status == VQC_OK) {
+        status = vqc_fit_measure(fit, &now, error);
+    }
+    if (status == VQC_OK && now > loss) {
+        memcpy(fit->indices, kept, size);
+        vqc_fit_decode(fit);
+    }
+    free(kept);
+    return status;
+}
+
 /* Codebooks as they should be, then indices; sweeps of both. */
 static vqc_status fit_code(vqc_fit *fit, vqc_error *error)
 {
@@ -103,6 +128,9 @@ static vqc_status fit_code(vqc_fit *fit, vqc_error *error)
         if (status == VQC_OK) {
             status = vqc_fit_refine(fit, &loss, error);
         }
+        if (status == VQC_OK && sweep == 0 && fit->has_metric) {
+            status = start_again(fit, loss, error);
+        }
         if (status == VQC_OK) {
             status = vqc_fit_pass(fit, VQC_FEEDBACK_DESCENT, error);
         }
@@ -110,30 +138,78 @@ static vqc_status fit_code(vqc_fit *fit, vqc_error *error)
     return status;
 }
 
-static bool set_steps(vqc_fit *fit)
+/* A step and the mean of diag(H) over its columns. */
+typedef struct ranked_step {
+    double power;
+    size_t line;
+} ranked_step;
+
+static int compare_steps(const void *a, const void *b)
+{
+    const ranked_step *x = a, *y = b;
+
+    if (x->power > y->power || x->power < y->power) {
+        return x->power > y->power ? -1 : 1;
+    }
+    return (x->line > y->line) - (x->line < y->line);
+}
+
+/* The columns of a step: [*from, result). */
+static size_t step_columns(const vqc_vq_shape *s, size_t line, size_t *from)
+{
+    size_t width = s->down_rows ? 1 : s->dim;
+
+    *from = line * width;
+    return s->cols - *from < width ? s->cols : *from + width;
+}
+
+/* Steps in the order of decreasing power of their inputs: what is coded first can be made up for
+ * by all that follows. */
+static bool set_steps(vqc_fit *fit, const float *second, size_t groups)
 {
     const vqc_vq_shape *s = fit->shape;
+    const size_t steps = s->down_rows ? s->cols : fit->blocks;
+    ranked_step *ranks = vqc_arena_calloc(fit->arena, steps, sizeof *ranks);
+    size_t next = 0;
 
-    fit->step_count = s->down_rows ? s->cols : fit->blocks;
-    fit->step_first = vqc_arena_calloc(fit->arena, fit->step_count + 1, sizeof *fit->step_first);
-    fit->step_line = vqc_arena_calloc(fit->arena, fit->step_count + 1, sizeof *fit->step_line);
+    fit->step_count = steps;
+    fit->step_first = vqc_arena_calloc(fit->arena, steps + 1, sizeof *fit->step_first);
+    fit->step_line = vqc_arena_calloc(fit->arena, steps + 1, sizeof *fit->step_line);
     fit->order = vqc_arena_calloc(fit->arena, s->cols + 1, sizeof *fit->order);
-    if (fit->step_first == NULL || fit->step_line == NULL || fit->order == NULL) {
+    if (ranks == NULL || fit->step_first == NULL || fit->step_line == NULL || fit->order == NULL) {
         return false;
     }
-    for (size_t i = 0; i < fit->step_count; i++) {
-        fit->step_line[i] = i;
-        fit->step_first[i] = s->down_rows ? i : i * s->dim;
+    for (size_t i = 0; i < steps; i++) {
+        size_t from;
+        size_t end = step_columns(s, i, &from);
+
+        ranks[i].line = i;
+        for (size_t j = from; second != NULL && j < end; j++) {
+            for (size_t g = 0; g < groups; g++) {
+                double value = (double)second[(g * s->cols + j) * s->cols + j];
+                /* A value that is not finite is reported when the factor is made. */
+                ranks[i].power += isfinite(value) ? value / (double)(end - from) : 0.0;
+            }
+        }
     }
-    fit->step_first[fit->step_count] = s->cols;
-    for (size_t j = 0; j < s->cols; j++) {
-        fit->order[j] = j;
+    qsort(ranks, steps, sizeof *ranks, compare_steps);
+    for (size_t i = 0; i < steps; i++) {
+        size_t from;
+        size_t end = step_columns(s, ranks[i].line, &from);
+
+        fit->step_line[i] = ranks[i].line;
+        fit->step_first[i] = next;
+        for (size_t j = from; j < end; j++) {
+            fit->order[next++] = j;
+        }
     }
+    fit->step_first[steps] = s->cols;
     return true;
 }
 
 /* Memory of the code in `arena`, of everything else in fit->arena. */
-static vqc_status set_memory(vqc_fit *fit, vqc_arena *arena, vqc_error *error)
+static vqc_status set_memory(vqc_fit *fit, vqc_arena *arena, const float *second, size_t groups,
+                             vqc_error *error)
 {
     const vqc_vq_shape *s = fit->shape;
     vqc_vq_code *code = fit->code;
@@ -164,7 +240,7 @@ static vqc_status set_memory(vqc_fit *fit, vqc_arena *arena, vqc_error *error)
         (s->storage == VQC_VQ_STORAGE_FLOAT16 && code->codebooks_f16 == NULL) ||
         (s->storage == VQC_VQ_STORAGE_INT8 &&
          (code->codebooks_int8 == NULL || code->book_scales == NULL)) ||
-        (s->row_scales && code->row_scales == NULL) || !set_steps(fit)) {
+        (s->row_scales && code->row_scales == NULL) || !set_steps(fit, second, groups)) {
         return vqc_fail_memory(error, elements * sizeof(float));
     }
     fit->indices = code->indices;
@@ -270,7 +346,7 @@ vqc_status vqc_vq_fit(const vqc_vq_shape *shape, const float *matrix, const floa
     if (fit.arena == NULL) {
         return vqc_fail_memory(error, 0);
     }
-    status = set_memory(&fit, arena, error);
+    status = set_memory(&fit, arena, second, groups, error);
     if (status == VQC_OK) {
         status = set_weights(&fit, matrix, mask, error);
     }

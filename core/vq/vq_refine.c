@@ -12,7 +12,7 @@
 #include "core/vq/vq_fit_internal.h"
 
 /* Steps of the conjugate gradients, and the share of the first gain at which they stop. */
-enum { MOST_STEPS = 8 };
+enum { MOST_STEPS = 4 };
 #define LEAST_SHARE 0.01
 
 typedef struct refining {
