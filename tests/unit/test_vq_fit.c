@@ -161,7 +161,12 @@ static void check_shape(const fixture *f, const vqc_vq_shape *shape, bool moment
     cr_expect_leq(more.loss, out.loss * 1.001, "dim %zu down %d stages %zu: %g -> %g", shape->dim,
                   shape->down_rows, shape->stages, out.loss, more.loss);
     fit(f, shape, moments, masked, 3, 3, &threaded);
-    cr_expect_eq(threaded.digest, more.digest);
+    cr_expect_eq(threaded.digest, more.digest,
+                 "dim %zu down %d stages %zu K %zu scales %d storage %d lg %zu bg %zu moments %d "
+                 "masked %d loss %.9g %.9g",
+                 shape->dim, shape->down_rows, shape->stages, shape->codebook_size,
+                 shape->row_scales, (int)shape->storage, shape->line_groups, shape->block_groups,
+                 moments, masked, threaded.loss, more.loss);
 }
 
 Test(vq_fit, every_layout_reports_the_loss_it_has)
