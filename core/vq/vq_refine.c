@@ -111,6 +111,7 @@ static vqc_status solve(refining *r, vqc_error *error)
     gather(fit, fit->product, r->gradient, r->size);
     gather(fit, NULL, r->diagonal, r->size);
     memset(r->change, 0, r->size * sizeof *r->change);
+    memset(r->direction, 0, r->size * sizeof *r->direction);
     turn(r, 0.0);
     norm = preconditioned_norm(r);
     for (int i = 0; i < MOST_STEPS && norm > 0.0; i++) {
