@@ -14,8 +14,7 @@ static bool is_float(const vqc_buffer *buffer)
     return class == VQC_CLASS_F32 || class == VQC_CLASS_F64;
 }
 
-/* n <= VQC_EXEC_CHUNK values from element `at` on as double. */
-static void load_values(const vqc_buffer *buffer, size_t at, size_t n, double *values)
+void vqc_buffer_load_f64(const vqc_buffer *buffer, size_t at, size_t n, double *values)
 {
     vqc_chunk chunk;
 
@@ -28,7 +27,7 @@ static double load_value(const vqc_buffer *buffer, size_t at)
 {
     double value = 0.0;
 
-    load_values(buffer, at, 1, &value);
+    vqc_buffer_load_f64(buffer, at, 1, &value);
     return value;
 }
 
@@ -50,9 +49,29 @@ static size_t squeeze(const vqc_buffer *buffer, size_t dims[VQC_EXEC_MAX_RANK])
     return rank;
 }
 
+/* A part of the values of a buffer as double; starts as at = n = 0. */
+typedef struct part {
+    size_t at; /* of values[0], from the first value on */
+    size_t n;
+    double values[VQC_EXEC_CHUNK];
+} part;
+
+/* The next part of buffer[first, first + count); false behind the last one. */
+static bool next_part(const vqc_buffer *buffer, size_t first, size_t count, part *p)
+{
+    p->at += p->n;
+    if (p->at >= count) {
+        return false;
+    }
+    p->n = chunk_size(count - p->at);
+    vqc_buffer_load_f64(buffer, first + p->at, p->n, p->values);
+    return true;
+}
+
 static uint64_t count_nonfinite(const vqc_buffer *buffer)
 {
     uint64_t count = 0;
+    part p;
 
     if (!is_float(buffer)) {
         return 0;
@@ -61,12 +80,10 @@ static uint64_t count_nonfinite(const vqc_buffer *buffer)
         return vqc_kernels_get()->f32_count_nonfinite((const float *)(const void *)buffer->data,
                                                       buffer->elements);
     }
-    for (size_t at = 0; at < buffer->elements; at += VQC_EXEC_CHUNK) {
-        double values[VQC_EXEC_CHUNK];
-        size_t n = chunk_size(buffer->elements - at);
-        load_values(buffer, at, n, values);
-        for (size_t i = 0; i < n; i++) {
-            count += isfinite(values[i]) ? 0 : 1;
+    p.at = p.n = 0;
+    while (next_part(buffer, 0, buffer->elements, &p)) {
+        for (size_t i = 0; i < p.n; i++) {
+            count += isfinite(p.values[i]) ? 0 : 1;
         }
     }
     return count;
@@ -80,38 +97,35 @@ static size_t rank_of(const vqc_buffer *output, size_t row, size_t classes, size
 {
     double own = load_value(output, row * classes + label);
     size_t before = 0;
+    part p;
 
-    for (size_t at = 0; at < classes; at += VQC_EXEC_CHUNK) {
-        double values[VQC_EXEC_CHUNK];
-        size_t n = chunk_size(classes - at);
-        load_values(output, row * classes + at, n, values);
-        for (size_t i = 0; i < n; i++) {
-            if (isnan(values[i])) {
+    p.at = p.n = 0;
+    while (next_part(output, row * classes, classes, &p)) {
+        for (size_t i = 0; i < p.n; i++) {
+            if (isnan(p.values[i])) {
                 return classes;
             }
-            before += values[i] > own || (values[i] == own && at + i < label);
+            before += p.values[i] > own || (p.values[i] == own && p.at + i < label);
         }
     }
     return before;
 }
 
-/* The place of the first largest value of a row; `classes` when it has a NaN. */
-static size_t argmax(const vqc_buffer *output, size_t row, size_t classes)
+size_t vqc_buffer_argmax(const vqc_buffer *buffer, size_t first, size_t count)
 {
     double best = -(double)INFINITY;
     size_t place = 0;
+    part p;
 
-    for (size_t at = 0; at < classes; at += VQC_EXEC_CHUNK) {
-        double values[VQC_EXEC_CHUNK];
-        size_t n = chunk_size(classes - at);
-        load_values(output, row * classes + at, n, values);
-        for (size_t i = 0; i < n; i++) {
-            if (isnan(values[i])) {
-                return classes;
+    p.at = p.n = 0;
+    while (next_part(buffer, first, count, &p)) {
+        for (size_t i = 0; i < p.n; i++) {
+            if (isnan(p.values[i])) {
+                return count;
             }
-            if (values[i] > best) {
-                best = values[i];
-                place = at + i;
+            if (p.values[i] > best) {
+                best = p.values[i];
+                place = p.at + i;
             }
         }
     }
@@ -199,8 +213,8 @@ static vqc_status add_target(const vqc_sample *sample, const vqc_buffer *output,
         double values[VQC_EXEC_CHUNK];
         double wanted[VQC_EXEC_CHUNK];
         size_t n = chunk_size(output->elements - at);
-        load_values(output, at, n, values);
-        load_values(target, at, n, wanted);
+        vqc_buffer_load_f64(output, at, n, values);
+        vqc_buffer_load_f64(target, at, n, wanted);
         for (size_t i = 0; i < n; i++) {
             sums->sum_err2 += (values[i] - wanted[i]) * (values[i] - wanted[i]);
         }
@@ -254,22 +268,20 @@ bool vqc_accuracy_tokens_fit(const vqc_buffer *tokens, const vqc_buffer *output)
 static double negative_log_likelihood(const vqc_buffer *output, size_t row, size_t classes,
                                       size_t label)
 {
-    double values[VQC_EXEC_CHUNK];
     double highest = -(double)INFINITY;
     double sum = 0.0;
+    part p;
 
-    for (size_t at = 0; at < classes; at += VQC_EXEC_CHUNK) {
-        size_t n = chunk_size(classes - at);
-        load_values(output, row * classes + at, n, values);
-        for (size_t i = 0; i < n; i++) {
-            highest = values[i] > highest ? values[i] : highest;
+    p.at = p.n = 0;
+    while (next_part(output, row * classes, classes, &p)) {
+        for (size_t i = 0; i < p.n; i++) {
+            highest = p.values[i] > highest ? p.values[i] : highest;
         }
     }
-    for (size_t at = 0; at < classes; at += VQC_EXEC_CHUNK) {
-        size_t n = chunk_size(classes - at);
-        load_values(output, row * classes + at, n, values);
-        for (size_t i = 0; i < n; i++) {
-            sum += exp(values[i] - highest);
+    p.at = p.n = 0;
+    while (next_part(output, row * classes, classes, &p)) {
+        for (size_t i = 0; i < p.n; i++) {
+            sum += exp(p.values[i] - highest);
         }
     }
     return log(sum) - (load_value(output, row * classes + label) - highest);
@@ -327,14 +339,14 @@ vqc_status vqc_accuracy_add(const vqc_sample *sample, const vqc_buffer *tokens,
 /* Floats of any type in double; the same infinity, or NaN, in both is left out. */
 static void add_floats(const vqc_buffer *ref, const vqc_buffer *got, vqc_pair_sums *sums)
 {
-    vqc_error_sums part = {0};
+    vqc_error_sums both = {0};
 
     for (size_t at = 0; at < ref->elements; at += VQC_EXEC_CHUNK) {
         double a[VQC_EXEC_CHUNK];
         double b[VQC_EXEC_CHUNK];
         size_t n = chunk_size(ref->elements - at);
-        load_values(ref, at, n, a);
-        load_values(got, at, n, b);
+        vqc_buffer_load_f64(ref, at, n, a);
+        vqc_buffer_load_f64(got, at, n, b);
         for (size_t i = 0; i < n; i++) {
             double difference = a[i] - b[i];
             if (!isfinite(a[i]) || !isfinite(b[i])) {
@@ -342,15 +354,15 @@ static void add_floats(const vqc_buffer *ref, const vqc_buffer *got, vqc_pair_su
                 sums->poisoned = sums->poisoned || !same;
                 continue;
             }
-            part.sum_err2 += difference * difference;
-            part.sum_ref2 += a[i] * a[i];
-            part.sum_dec2 += b[i] * b[i];
-            part.sum_ref_dec += a[i] * b[i];
-            part.max_abs_err = fmaxf(part.max_abs_err, (float)fabs(difference));
-            part.count++;
+            both.sum_err2 += difference * difference;
+            both.sum_ref2 += a[i] * a[i];
+            both.sum_dec2 += b[i] * b[i];
+            both.sum_ref_dec += a[i] * b[i];
+            both.max_abs_err = fmaxf(both.max_abs_err, (float)fabs(difference));
+            both.count++;
         }
     }
-    vqc_error_sums_add(&sums->errors, &part);
+    vqc_error_sums_add(&sums->errors, &both);
 }
 
 static void add_integers(const vqc_buffer *ref, const vqc_buffer *got, vqc_pair_sums *sums)
@@ -422,8 +434,9 @@ vqc_status vqc_pair_add(const vqc_buffer *ref, const vqc_buffer *got, const char
     if (find_rows(ref, &rows, &classes)) {
         sums->rows = rows;
         for (size_t row = 0; row < rows; row++) {
-            size_t place = argmax(ref, row, classes);
-            sums->top1_equal += place < classes && place == argmax(got, row, classes);
+            size_t place = vqc_buffer_argmax(ref, row * classes, classes);
+            sums->top1_equal +=
+                place < classes && place == vqc_buffer_argmax(got, row * classes, classes);
         }
     }
     return VQC_OK;

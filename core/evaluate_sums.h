@@ -1,4 +1,5 @@
-/* The sums of one sample that core/evaluate.h adds up. Only for core/evaluate*.c. */
+/* The sums of one sample that core/evaluate.h adds up, and the reading of numbers that scores need.
+ * Only for core/evaluate*.c and core/static/measure.c. */
 #ifndef VQC_CORE_EVALUATE_SUMS_H
 #define VQC_CORE_EVALUATE_SUMS_H
 
@@ -35,6 +36,13 @@ typedef struct vqc_pair_sums {
     uint64_t rows;
     uint64_t top1_equal;
 } vqc_pair_sums;
+
+/* n <= VQC_EXEC_CHUNK values from element `at` on as double; a class of numbers. */
+void vqc_buffer_load_f64(const vqc_buffer *buffer, size_t at, size_t n, double *values);
+
+/* The place of the first largest of the values [first, first + count), counted from `first` on;
+ * `count` when there is a NaN; 0 when there are none or all are -infinity. */
+size_t vqc_buffer_argmax(const vqc_buffer *buffer, size_t first, size_t count);
 
 /* Adds what outputs [output_count] say to *sums. `tokens` is the input that output 0 predicts, or
  * NULL. Errors: VQC_ERR_MODEL for labels, targets or tokens that do not fit output 0. */

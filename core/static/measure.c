@@ -7,6 +7,7 @@
 #include <omp.h>
 #endif
 
+#include "core/evaluate_sums.h"
 #include "core/exec/element.h"
 #include "core/exec/program.h"
 #include "kernels/kernels.h"
@@ -35,12 +36,6 @@ typedef struct output_sums {
     size_t nonfinite;
 } output_sums;
 
-static void load_f64(const vqc_buffer *buffer, size_t at, size_t n, vqc_chunk *chunk)
-{
-    vqc_element_load(buffer->dtype, buffer->data + at * buffer->width, n, chunk);
-    vqc_element_convert(chunk, vqc_class_of(buffer->dtype), VQC_CLASS_F64, n);
-}
-
 /* float32 by the kernel, whose sums are in float: false, and nothing is done, where values are not
  * finite or squares leave the range of float. */
 static bool compare_f32(const vqc_buffer *ref, const vqc_buffer *got, output_sums *sums)
@@ -63,66 +58,42 @@ static bool compare_f32(const vqc_buffer *ref, const vqc_buffer *got, output_sum
 
 static void compare(const vqc_buffer *ref, const vqc_buffer *got, output_sums *sums)
 {
-    vqc_chunk a;
-    vqc_chunk b;
+    double a[VQC_EXEC_CHUNK];
+    double b[VQC_EXEC_CHUNK];
 
     if (compare_f32(ref, got, sums)) {
         return;
     }
     for (size_t at = 0; at < ref->elements; at += VQC_EXEC_CHUNK) {
         size_t n = ref->elements - at < VQC_EXEC_CHUNK ? ref->elements - at : VQC_EXEC_CHUNK;
-        load_f64(ref, at, n, &a);
-        load_f64(got, at, n, &b);
+        vqc_buffer_load_f64(ref, at, n, a);
+        vqc_buffer_load_f64(got, at, n, b);
         for (size_t i = 0; i < n; i++) {
-            double error = a.f64[i] - b.f64[i];
-            if (!isfinite(a.f64[i])) {
+            double error = a[i] - b[i];
+            if (!isfinite(a[i])) {
                 continue; /* the original says nothing here */
             }
-            sums->ref2 += a.f64[i] * a.f64[i];
-            if (isfinite(b.f64[i])) {
+            sums->ref2 += a[i] * a[i];
+            if (isfinite(b[i])) {
                 sums->err2 += error * error;
             } else {
                 sums->nonfinite++;
-                sums->err2 += a.f64[i] * a.f64[i] + 1.0;
+                sums->err2 += a[i] * a[i] + 1.0;
             }
         }
     }
 }
 
-static int64_t top1_f32(const float *x, size_t n)
-{
-    size_t best = 0;
-
-    for (size_t i = 1; i < n; i++) {
-        best = x[i] > x[best] ? i : best;
-    }
-    return n > 0 ? (int64_t)best : -1;
-}
-
-/* Index of the largest element; the first among equals; -1 for an empty or odd buffer. */
+/* Place of the largest element; -1 for a buffer without numbers, or with a NaN: it is no class. */
 static int64_t top1(const vqc_buffer *buffer)
 {
-    vqc_chunk chunk;
-    int64_t best = -1;
-    double most = 0.0;
+    size_t place;
 
-    if (vqc_class_of(buffer->dtype) == VQC_CLASS_NONE) {
+    if (vqc_class_of(buffer->dtype) == VQC_CLASS_NONE || buffer->elements == 0) {
         return -1;
     }
-    if (buffer->dtype == VQC_DTYPE_FLOAT && (uintptr_t)buffer->data % sizeof(float) == 0) {
-        return top1_f32((const float *)(const void *)buffer->data, buffer->elements);
-    }
-    for (size_t at = 0; at < buffer->elements; at += VQC_EXEC_CHUNK) {
-        size_t n = buffer->elements - at < VQC_EXEC_CHUNK ? buffer->elements - at : VQC_EXEC_CHUNK;
-        load_f64(buffer, at, n, &chunk);
-        for (size_t i = 0; i < n; i++) {
-            if (best < 0 || chunk.f64[i] > most) {
-                best = (int64_t)(at + i);
-                most = chunk.f64[i];
-            }
-        }
-    }
-    return best;
+    place = vqc_buffer_argmax(buffer, 0, buffer->elements);
+    return place < buffer->elements ? (int64_t)place : -1;
 }
 
 /* ---- keeping ---- */
@@ -336,8 +307,8 @@ static vqc_status score_sample(const scoring *s, size_t index, vqc_runner *runne
         int64_t ref = top1(sample->outputs[0]);
         int64_t got = top1(outputs[0]);
         s->agrees[index] = ref == got;
-        s->right_ref[index] = sample->has_label && ref == sample->label;
-        s->right[index] = sample->has_label && got == sample->label;
+        s->right_ref[index] = sample->has_label && ref >= 0 && ref == sample->label;
+        s->right[index] = sample->has_label && got >= 0 && got == sample->label;
     }
     clear_buffers(outputs, self->output_count);
     return status;

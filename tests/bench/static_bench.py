@@ -1,7 +1,9 @@
 """Static int8 quantization: vqc beside ONNX Runtime's quantize_static in six settings, in one run.
 
 For each model: seconds from start to written file, peak memory, bytes, output SQNR and top-1 by ONNX Runtime.
-quantize_static runs as its documentation says: quant_pre_process first, QDQ, minmax, entropy and percentile
+Like is compared with like: vqc once as a whole (configs/int8-static.yaml: it measures what helps, and verifies the
+written model), and once per calibration method with a recipe that does what quantize_static does: ranges by that
+method from all samples, int8 weights per channel, nothing searched, corrected or verified. quantize_static runs as its documentation says: quant_pre_process first, QDQ, minmax, entropy and percentile
 calibration, per tensor and per channel. Both read the same calibration arrays from one npz file. Every line
 is a process of its own, and this one stays small: a child starts with its parent's resident set as its peak.
 """
@@ -18,7 +20,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.abspath(os.path.join(HERE, "..", ".."))
 CALIBRATION_SAMPLES = 64
 MODELS = ["mobilenetv2_fp32_dithered", "squeezenet1.0_fp32", "cifar_resnet_4b"]
-SETTINGS = [(method, channel) for channel in (False, True) for method in ("MinMax", "Entropy", "Percentile")]
+METHODS = ["MinMax", "Entropy", "Percentile"]
+SETTINGS = [(method, channel) for channel in (False, True) for method in METHODS]
+
+# What quantize_static does, as a recipe.
+SAME_WORK = """
+version: 1
+weights: {{codec: int, bits: 8, granularity: channel, symmetric: true}}
+activations: static
+static: {{format: qdq, type: uint8, operators: chains, observer: {observer}, percentile: 99.999, weight_codes: int8,
+         equalize: none, bias_correction: off}}
+verify: false
+"""
 
 # Runs in a process of its own: the calibration arrays of a model, [samples, ...] per input.
 PREPARE = """
@@ -102,8 +115,14 @@ def script(text, *arguments):
     return done.stdout.splitlines()
 
 
+def vqc_command(options, path, data, folder, stem, recipe):
+    return [options.vqc, "compress", path, "-c", recipe, "--calib", data, "-o", os.path.join(folder, stem + ".onnx"),
+            "--force"]
+
+
 def one_model(options, name):
-    """Rows (what, seconds, peak bytes, file bytes, SQNR or why not, points of top-1)."""
+    """Rows [method, what, seconds, peak bytes, file bytes, SQNR or why not, points of top-1]; the first is vqc's whole
+    recipe, then one of vqc per method."""
     folder = os.path.join(options.work, name)
     oracle = os.path.join(ROOT, "tests", "oracle")
     data = os.path.join(folder, "calibration.npz")
@@ -111,36 +130,46 @@ def one_model(options, name):
     os.makedirs(folder)
     path = script(PREPARE, oracle, name, data, str(CALIBRATION_SAMPLES))[-1]
     rows, files = [], []
-    target = os.path.join(folder, "vqc.onnx")
-    commands = [("vqc int8-static", target, [options.vqc, "compress", path, "-c",
-                                             os.path.join(ROOT, "configs", "int8-static.yaml"), "--calib", data, "-o",
-                                             target, "--force"])]
+    commands = [(None, "vqc int8-static", "vqc", vqc_command(options, path, data, folder, "vqc",
+                                                             os.path.join(ROOT, "configs", "int8-static.yaml")))]
+    for method in METHODS:
+        recipe = os.path.join(folder, method + ".yaml")
+        with open(recipe, "w", encoding="utf-8") as file:
+            file.write(SAME_WORK.format(observer=method.lower()))
+        commands.append((method, f"vqc {method.lower()}, the same work", "vqc-" + method,
+                         vqc_command(options, path, data, folder, "vqc-" + method, recipe)))
     for method, channel in SETTINGS:
-        target = os.path.join(folder, f"{method}-{int(channel)}.onnx")
-        commands.append((f"quantize_static {method.lower()}, per {'channel' if channel else 'tensor'}", target,
-                         [sys.executable, "-c", QUANTIZE, path, data, target, method, str(int(channel))]))
-    for what, target, command in commands:
+        stem = f"{method}-{int(channel)}"
+        commands.append((method, f"quantize_static {method.lower()}, per {'channel' if channel else 'tensor'}", stem,
+                         [sys.executable, "-c", QUANTIZE, path, data, os.path.join(folder, stem + ".onnx"), method,
+                          str(int(channel))]))
+    for method, what, stem, command in commands:
+        target = os.path.join(folder, stem + ".onnx")
         seconds, peak, code = measure(command)
         if not os.path.exists(target):
-            rows.append([what, seconds, peak, None, f"no file (exit code {code})", None])
+            rows.append([method, what, seconds, peak, None, f"no file (exit code {code})", None])
             continue
-        rows.append([what, seconds, peak, os.path.getsize(target), None, None])
+        rows.append([method, what, seconds, peak, os.path.getsize(target), None, None])
         files.append((rows[-1], target))
     scores = script(SCORE, oracle, name, str(options.samples), *[target for _, target in files])
     for (row, _), line in zip(files, scores):
-        row[4], row[5] = json.loads(line)
+        row[5], row[6] = json.loads(line)
     shutil.rmtree(folder, ignore_errors=True)
     return rows
 
 
 def show(name, rows):
-    print(f"\n{name}, {CALIBRATION_SAMPLES} samples\n")
-    print("| program | time | / vqc | peak memory | / vqc | file | output SQNR | top-1 |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for what, seconds, peak, size, sqnr, points in rows:
+    same = {row[0]: row for row in rows[:1 + len(METHODS)]}
+    print(f"\n{name}, {CALIBRATION_SAMPLES} samples; times and memory also as multiples of vqc with the same work and "
+          f"of vqc int8-static\n")
+    print("| program | time | / same | / int8-static | peak memory | / same | / int8-static | file | output SQNR | "
+          "top-1 |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for method, what, seconds, peak, size, sqnr, points in rows:
         quality = sqnr if isinstance(sqnr, str) else f"{sqnr:.1f} dB"
-        print(f"| {what} | {seconds:.2f} s | {seconds / rows[0][1]:.1f} | {peak / 1e6:.0f} MB | "
-              f"{peak / rows[0][2]:.1f} | {'-' if size is None else f'{size / 1e6:.2f} MB'} | {quality} | "
+        print(f"| {what} | {seconds:.2f} s | {seconds / same[method][2]:.1f} | {seconds / rows[0][2]:.1f} | "
+              f"{peak / 1e6:.0f} MB | {peak / same[method][3]:.1f} | {peak / rows[0][3]:.1f} | "
+              f"{'-' if size is None else f'{size / 1e6:.2f} MB'} | {quality} | "
               f"{'-' if points is None else f'{points:+.1f}'} |", flush=True)
 
 
