@@ -83,6 +83,7 @@ vqc_status vqc_allocate(const vqc_choices *layers, size_t count, size_t budget_b
     size_t steps = 0;
     sized *hull;
     step *all;
+    bool *closed;
 
     for (size_t i = 0; i < count; i++) {
         total += layers[i].count;
@@ -90,7 +91,9 @@ vqc_status vqc_allocate(const vqc_choices *layers, size_t count, size_t budget_b
     }
     hull = calloc(most + 1, sizeof *hull);
     all = calloc(total + 1, sizeof *all);
-    if (hull == NULL || all == NULL) {
+    closed = calloc(count + 1, sizeof *closed);
+    if (hull == NULL || all == NULL || closed == NULL) {
+        free(closed);
         free(hull);
         free(all);
         return vqc_fail_memory(error, total * sizeof *all);
@@ -115,14 +118,18 @@ vqc_status vqc_allocate(const vqc_choices *layers, size_t count, size_t budget_b
     }
     qsort(all, steps, sizeof *all, by_slope);
     for (size_t i = 0; i < steps; i++) {
-        bool enough = wanted_noise > 0.0 && *noise <= wanted_noise;
-        if (enough || *size_bytes + all[i].added_bytes > budget_bytes) {
-            break; /* the next steps of a layer build upon this one */
+        if (wanted_noise > 0.0 && *noise <= wanted_noise) {
+            break;
+        }
+        if (closed[all[i].layer] || *size_bytes + all[i].added_bytes > budget_bytes) {
+            closed[all[i].layer] = true; /* the next steps of a layer build upon this one */
+            continue;
         }
         picked[all[i].layer] = all[i].to;
         *size_bytes += all[i].added_bytes;
         *noise -= all[i].saved_noise;
     }
+    free(closed);
     free(hull);
     free(all);
     return VQC_OK;

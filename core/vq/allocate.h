@@ -22,8 +22,8 @@ typedef struct vqc_choices {
 
 /*
  * Picks options [count] (indices into each layer's choices). Bytes are spent where they take away
- * most noise per byte, along the lower convex hull of each layer's options, until the next step
- * would exceed budget_bytes, or (wanted_noise > 0) until the sum of the noise is at most
+ * most noise per byte, along the lower convex hull of each layer's options, until no next step
+ * fits into budget_bytes, or (wanted_noise > 0) until the sum of the noise is at most
  * wanted_noise. Starts from each layer's smallest option, whatever the budget. Returns in
  * *size_bytes and *noise the sums of what was picked. Errors: out of memory. Source: Shoham and
  * Gersho 1988.

@@ -17,8 +17,9 @@ enum {
 static const struct {
     int dim;
     int codebook_size;
-} SIZES[] = {{8, 256}, {4, 64},  {4, 256},  {4, 1024}, {2, 64},   {4, 4096}, {2, 128},
-             {2, 256}, {2, 512}, {2, 1024}, {2, 2048}, {2, 4096}, {0, 0}};
+} SIZES[] = {{8, 16},  {8, 32},  {8, 64},  {8, 128},  {8, 256},  {4, 16},   {4, 32}, {4, 64},
+             {4, 128}, {4, 256}, {4, 512}, {4, 1024}, {4, 4096}, {2, 16},   {2, 32}, {2, 64},
+             {2, 128}, {2, 256}, {2, 512}, {2, 1024}, {2, 2048}, {2, 4096}, {0, 0}};
 enum { SIZE_COUNT = sizeof SIZES / sizeof SIZES[0] };
 
 /* int8 with a scale per channel reaches about as much on Gaussian weights (METRICS in docs). */
@@ -34,6 +35,8 @@ typedef struct candidate {
     vqc_choice choices[SIZE_COUNT];
     size_t rows[SIZE_COUNT]; /* of SIZES */
     size_t count;
+    size_t now;  /* the choice in force */
+    size_t kept; /* by vqc_budget_keep */
 } candidate;
 
 struct vqc_budget {
@@ -116,7 +119,8 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
     }
     self->factor = 1.0;
     p->probing = true;
-    status = vqc_parts_walk(p);
+    p->codes = vqc_arena_create();
+    status = p->codes == NULL ? vqc_fail_memory(p->error, 0) : vqc_parts_walk(p);
     for (size_t i = 0; i < p->count && status == VQC_OK; i++) {
         const vqc_decision *d = &p->parts[i].item->decision;
         candidate *c = &self->items[self->count];
@@ -212,13 +216,32 @@ vqc_status vqc_budget_apply(vqc_budget *self, vqc_parts *p, double wanted_db, bo
     }
     self->foretold = (noise + self->other_noise) * self->factor;
     for (size_t i = 0; i < self->count && status == VQC_OK; i++) {
-        const candidate *c = &self->items[i];
-        size_t row = c->rows[picked[i]];
-        *at_most = *at_most && SIZES[row].codebook_size == 0;
-        status = resize(p, &p->parts[c->part], row);
+        candidate *c = &self->items[i];
+        c->now = picked[i];
+        *at_most = *at_most && SIZES[c->rows[c->now]].codebook_size == 0;
+        status = resize(p, &p->parts[c->part], c->rows[c->now]);
     }
 done:
     free(layers);
     free(picked);
+    return status;
+}
+
+void vqc_budget_keep(vqc_budget *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        self->items[i].kept = self->items[i].now;
+    }
+}
+
+vqc_status vqc_budget_restore(vqc_budget *self, vqc_parts *p)
+{
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < self->count && status == VQC_OK; i++) {
+        candidate *c = &self->items[i];
+        c->now = c->kept;
+        status = resize(p, &p->parts[c->part], c->rows[c->now]);
+    }
     return status;
 }

@@ -12,8 +12,11 @@ enum {
     HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
     MAX_MEASURED = 64,         /* samples that whole models are run on */
     MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
-    MAX_ATTEMPTS = 4
+    MAX_WALKS = 4
 };
+
+/* An output this much above the target costs bytes for nothing. */
+static const double TOO_GOOD_DB = 1.0;
 
 /* Layers whose input can be observed and whose weights are read by one node. */
 static bool takes_part(const vqc_plan_layer *item)
@@ -150,49 +153,74 @@ static vqc_status keep_reference(vqc_parts *r)
     return status;
 }
 
-static vqc_status fresh_codes(vqc_parts *r)
+static vqc_status walk_afresh(vqc_parts *r)
 {
+    vqc_status status;
+
     vqc_arena_destroy(&r->codes);
     r->codes = vqc_arena_create();
-    return r->codes == NULL ? vqc_fail_memory(r->error, 0) : VQC_OK;
+    status = r->codes == NULL ? vqc_fail_memory(r->error, 0) : VQC_OK;
+    return status == VQC_OK ? vqc_parts_walk(r) : status;
 }
 
-/* Walks until the output is good enough, or no layer can have more bits. */
+static vqc_status report_target(vqc_parts *r, double wanted, const vqc_score *score, int walks)
+{
+    return vqc_report_note(r->job->report, r->error,
+                           "target output SQNR %.1f dB %s: %.1f dB on %zu samples kept apart, "
+                           "after %d walk%s over the layers",
+                           wanted, score->sqnr_db >= wanted ? "reached" : "not reached",
+                           score->sqnr_db, score->samples, walks, walks > 1 ? "s" : "");
+}
+
+/*
+ * The first walk spends what the recipe's bits per weight come to. When the output is not good
+ * enough then, more is spent until it is, or no layer can have more; and less again when that was
+ * too much.
+ */
 static vqc_status walk_to_target(vqc_parts *r, vqc_budget *budget)
 {
     double wanted = r->job->recipe->accuracy.output_sqnr_db;
-    bool at_most = budget == NULL;
-    vqc_score score;
-    vqc_status status = VQC_OK;
+    bool at_most = true;
+    bool have_kept = false;
+    vqc_score kept = {0};
+    vqc_score score = {0};
+    int walks = 0;
+    vqc_status status;
 
-    for (int attempt = 1; status == VQC_OK; attempt++) {
-        if (budget != NULL) {
-            status = vqc_budget_apply(budget, r, wanted, &at_most);
-        }
-        if (status == VQC_OK) {
-            status = fresh_codes(r);
-        }
-        if (status == VQC_OK) {
-            status = vqc_parts_walk(r);
-        }
+    status = budget == NULL ? VQC_OK : vqc_budget_apply(budget, r, (double)NAN, &at_most);
+    for (bool again = true; status == VQC_OK && again;) {
+        status = walk_afresh(r);
+        walks++;
+        again = false;
         if (status != VQC_OK || isnan(wanted)) {
-            break;
+            continue;
         }
         status = vqc_parts_score(r, SIZE_MAX, 0, &score);
-        if (status != VQC_OK || score.sqnr_db >= wanted || at_most || attempt == MAX_ATTEMPTS) {
-            if (status == VQC_OK) {
-                status = vqc_report_note(
-                    r->job->report, r->error,
-                    "target output SQNR %.1f dB %s: %.1f dB on %zu samples kept apart, after %d "
-                    "walk%s",
-                    wanted, score.sqnr_db >= wanted ? "reached" : "not reached", score.sqnr_db,
-                    score.samples, attempt, attempt > 1 ? "s" : "");
-            }
-            break;
+        if (status != VQC_OK || budget == NULL) {
+            continue;
         }
-        vqc_budget_learn(budget, score.sqnr_db);
+        again =
+            walks < MAX_WALKS &&
+            (score.sqnr_db < wanted ? !at_most : walks > 1 && score.sqnr_db > wanted + TOO_GOOD_DB);
+        if (score.sqnr_db >= wanted && (!have_kept || score.sqnr_db <= kept.sqnr_db)) {
+            have_kept = true;
+            kept = score;
+            vqc_budget_keep(budget);
+        }
+        if (again) {
+            vqc_budget_learn(budget, score.sqnr_db);
+            status = vqc_budget_apply(budget, r, wanted, &at_most);
+        }
     }
-    return status;
+    if (status == VQC_OK && have_kept && kept.sqnr_db != score.sqnr_db) {
+        status = vqc_budget_restore(budget, r);
+        if (status == VQC_OK) {
+            status = walk_afresh(r);
+        }
+        score = kept;
+        walks++;
+    }
+    return status == VQC_OK && !isnan(wanted) ? report_target(r, wanted, &score, walks) : status;
 }
 
 static bool any_may_resize(const vqc_parts *r)
@@ -216,10 +244,7 @@ static vqc_status run_parts(vqc_parts *r)
         status = keep_reference(r);
     }
     if (status == VQC_OK && resizes) {
-        status = fresh_codes(r);
-        if (status == VQC_OK) {
-            status = vqc_budget_create(r, &budget);
-        }
+        status = vqc_budget_create(r, &budget);
     }
     if (status == VQC_OK) {
         status = walk_to_target(r, budget);

@@ -56,6 +56,9 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out);
 vqc_status vqc_budget_apply(vqc_budget *budget, vqc_parts *p, double wanted_db, bool *at_most);
 /* A whole walk came out at this SQNR: what is foretold from now on is scaled accordingly. */
 void vqc_budget_learn(vqc_budget *budget, double measured_db);
+/* Remembers the sizes of the last application; goes back to what was remembered. */
+void vqc_budget_keep(vqc_budget *budget);
+vqc_status vqc_budget_restore(vqc_budget *budget, vqc_parts *p);
 void vqc_budget_destroy(vqc_budget **budget);
 
 #endif
