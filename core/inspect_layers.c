@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/codec/vq_form.h"
 #include "core/dtype.h"
 #include "core/inspect_weight.h"
 #include "core/layer.h"
@@ -263,7 +264,9 @@ static vqc_status fill_report(vqc_weights *weights, const vqc_weight *weight, vq
     out->elements = weight->elements;
     out->use_count = weight->use_count;
     out->status = vqc_weight_is_plain(weight) ? VQC_LAYER_KEPT : VQC_LAYER_CODED;
-    out->codec = vqc_weight_codec(weights, weight, arena);
+    out->codec = weight->quantized == NULL && vqc_weight_codebook(weights, weight, &out->codebook)
+                     ? vqc_codebook_name(&out->codebook, arena)
+                     : vqc_weight_codec(weights, weight, arena);
     out->pattern = vqc_arena_strdup(arena, vqc_weight_pattern(weight));
     out->reason = "";
     out->after_bytes = weight->bytes;

@@ -93,6 +93,10 @@ vqc_status vqc_buffer_to_f32(const vqc_buffer *buffer, float **out, vqc_error *e
 /* "int8 channel", "uint4 block 32 asym", "float16", ...; lives in arena; NULL: out of memory. */
 const char *vqc_weight_codec(vqc_weights *weights, const vqc_weight *weight, vqc_arena *arena);
 
+/* Whether the weight is gathered from codebooks, and from what kind; *out is all zero if not. */
+bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
+                         vqc_codebook_report *out);
+
 /* "DequantizeLinear", "foldable", "MatMulNBits", ...; "" for a stored float tensor. */
 const char *vqc_weight_pattern(const vqc_weight *weight);
 

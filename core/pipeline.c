@@ -7,6 +7,7 @@
 #include <omp.h>
 #endif
 
+#include "core/codec/vq_form.h"
 #include "core/fold/fold.h"
 #include "core/metrics.h"
 #include "core/opset.h"
@@ -506,6 +507,9 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
     out->status = VQC_LAYER_CODED;
     out->codec = item->decision.codec->describe(&item->decision, r->report->arena);
     out->pattern = vqc_form_name(item->decision.form);
+    if (item->decision.codec == &vqc_codec_vq) {
+        out->codebook = vqc_vq_describe(&item->decision);
+    }
     out->reason = item->decision.reason;
     out->after_bytes = out->before_bytes + added - removed;
     if (!r->options->run->dry_run) {

@@ -87,6 +87,18 @@ typedef enum vqc_layer_status {
     VQC_LAYER_MISSING /* report --ref: no counterpart found in the compressed model */
 } vqc_layer_status;
 
+/* How a weight is vector quantized; dim 0: it is not. */
+typedef struct vqc_codebook_report {
+    size_t dim;            /* weights per codeword */
+    size_t codebook_size;  /* codewords per codebook */
+    size_t stages;         /* codewords that are added up */
+    size_t codebooks;      /* of one stage: groups of outputs or inputs with one of their own */
+    const char *type;      /* of codewords: "float32", "float16", "int8" */
+    bool is_scaled;        /* a scale per output channel */
+    size_t index_bytes;    /* payload of the indices */
+    size_t codebook_bytes; /* payload of all codebooks */
+} vqc_codebook_report;
+
 /* One compressible weight. */
 typedef struct vqc_layer_report {
     const char *name;    /* tensor name */
@@ -105,6 +117,7 @@ typedef struct vqc_layer_report {
     size_t before_bytes;    /* serialized tensor with its tags, external payload included */
     size_t after_bytes;     /* everything that replaced it: tensors and nodes */
     double bits_per_weight; /* 8 * after_bytes / elements */
+    vqc_codebook_report codebook;
     vqc_metrics metrics;
 } vqc_layer_report;
 

@@ -213,6 +213,26 @@ static void add_metrics(json_object to, const vqc_metrics *metrics)
     add_real(item, "cosine", metrics->cosine);
 }
 
+/* null for weights that are not vector quantized. */
+static void add_codebook(json_object to, const vqc_codebook_report *codebook)
+{
+    json_object item;
+
+    if (codebook->dim == 0) {
+        keep(to, cJSON_AddNullToObject(to.node, "codebook"));
+        return;
+    }
+    item = add_object(to, "codebook");
+    add_count(item, "dim", codebook->dim);
+    add_count(item, "codebook_size", codebook->codebook_size);
+    add_count(item, "stages", codebook->stages);
+    add_count(item, "codebooks", codebook->codebooks);
+    add_text(item, "type", codebook->type);
+    add_bool(item, "is_scaled", codebook->is_scaled);
+    add_count(item, "index_bytes", codebook->index_bytes);
+    add_count(item, "codebook_bytes", codebook->codebook_bytes);
+}
+
 static const char *status_name(vqc_layer_status status)
 {
     return status == VQC_LAYER_CODED ? "coded" : status == VQC_LAYER_KEPT ? "kept" : "missing";
@@ -244,6 +264,7 @@ static void add_layers(json_object to, const vqc_layer_report *layers, size_t co
         add_count(item, "before_bytes", layer->before_bytes);
         add_count(item, "after_bytes", layer->after_bytes);
         add_real(item, "bits_per_weight", layer->bits_per_weight);
+        add_codebook(item, &layer->codebook);
         add_metrics(item, &layer->metrics);
     }
 }

@@ -111,21 +111,47 @@ static const char *storage_name(vqc_vq_storage storage)
                                                : "int8";
 }
 
-static const char *vq_describe(const vqc_decision *d, vqc_arena *arena)
+vqc_codebook_report vqc_vq_describe(const vqc_decision *d)
 {
     const vqc_vq_shape *s = &d->vq;
     size_t books = vqc_vq_books(s);
+    size_t width = s->storage == VQC_VQ_STORAGE_FLOAT32   ? 4
+                   : s->storage == VQC_VQ_STORAGE_FLOAT16 ? 2
+                                                          : 1;
+    vqc_codebook_report report = {
+        .dim = s->dim,
+        .codebook_size = s->codebook_size,
+        .stages = s->stages,
+        .codebooks = books,
+        .type = storage_name(s->storage),
+        .is_scaled = s->row_scales,
+        .index_bytes = vqc_emit_index_bytes(s),
+        .codebook_bytes = s->stages * books * s->codebook_size * s->dim * width,
+    };
+    return report;
+}
+
+const char *vqc_codebook_name(const vqc_codebook_report *codebook, vqc_arena *arena)
+{
     char stages[32] = "";
     char groups[48] = "";
 
-    if (s->stages > 1) {
-        (void)snprintf(stages, sizeof stages, "%zux", s->stages);
+    if (codebook->stages > 1) {
+        (void)snprintf(stages, sizeof stages, "%zux", codebook->stages);
     }
-    if (books > 1) {
-        (void)snprintf(groups, sizeof groups, " %zu groups", books);
+    if (codebook->codebooks > 1) {
+        (void)snprintf(groups, sizeof groups, " %zu groups", codebook->codebooks);
     }
-    return vqc_arena_printf(arena, "vq %s%zux%zu %s%s%s", stages, s->dim, s->codebook_size,
-                            storage_name(s->storage), groups, s->row_scales ? " scaled" : "");
+    return vqc_arena_printf(arena, "vq %s%zux%zu %s%s%s", stages, codebook->dim,
+                            codebook->codebook_size, codebook->type, groups,
+                            codebook->is_scaled ? " scaled" : "");
+}
+
+static const char *vq_describe(const vqc_decision *d, vqc_arena *arena)
+{
+    vqc_codebook_report report = vqc_vq_describe(d);
+
+    return vqc_codebook_name(&report, arena);
 }
 
 static void vq_emit(vqc_emitter *emitter, const vqc_code *code)

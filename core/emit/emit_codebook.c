@@ -57,14 +57,29 @@ static uint8_t *new_bytes(const codebook_pattern *p, size_t count)
 
 /* Bits as they are stored: whole bytes or words where bit planes would save less than their nodes
  * take. */
-static int stored_bits(const codebook_pattern *p)
+static int stored_bits(const vqc_vq_shape *shape)
 {
-    int bits = vqc_vq_index_bits(p->shape);
+    int bits = vqc_vq_index_bits(shape);
     int whole = bits <= 8 ? 8 : 16;
     int rest = bits & 7;
     size_t planes = (size_t)((rest >> 2 & 1) + (rest >> 1 & 1) + (rest & 1));
 
-    return p->vectors / 8 * (size_t)(whole - bits) <= planes * PLANE_NODE_BYTES ? whole : bits;
+    return vqc_vq_vectors(shape) / 8 * (size_t)(whole - bits) <= planes * PLANE_NODE_BYTES ? whole
+                                                                                           : bits;
+}
+
+size_t vqc_emit_index_bytes(const vqc_vq_shape *shape)
+{
+    size_t vectors = vqc_vq_vectors(shape);
+    int bits = stored_bits(shape);
+    size_t bytes = vectors * (size_t)(bits / 8);
+
+    for (size_t width = 1; width <= 4; width *= 2) {
+        if (((size_t)bits & width) != 0) {
+            bytes += (vectors * width + 7) / 8;
+        }
+    }
+    return bytes * shape->stages;
 }
 
 /* Bits `shift` and up of the indices of one stage, a byte each. */
@@ -83,7 +98,7 @@ static const char *emit_indices(const codebook_pattern *p, size_t stage, const i
                                 size_t rank)
 {
     vqc_emitter *e = p->e;
-    int bits = stored_bits(p);
+    int bits = stored_bits(p->shape);
     const char *name;
     const char *high;
 
