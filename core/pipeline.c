@@ -17,6 +17,7 @@
 #include "core/static/static_run.h"
 #include "core/tensor.h"
 #include "core/vq/calibrated.h"
+#include "core/vq/vq_share.h"
 
 typedef struct run {
     vqc_model *model;
@@ -465,7 +466,9 @@ static vqc_metrics metrics_of(const vqc_error_sums *sums)
 
 static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc_layer_report *out)
 {
-    vqc_code code = {.decision = &item->decision};
+    /* sizes first: those of the code itself where they depend on what else is in the file */
+    bool is_shared = item->code != NULL && item->decision.is_shared;
+    vqc_code code = is_shared ? *item->code : (vqc_code){.decision = &item->decision};
     vqc_patch *patch;
     size_t added;
     size_t removed;
@@ -672,6 +675,24 @@ static vqc_status note_rules(run *r)
     return status;
 }
 
+/* What only calibration data give an effect, and there are none. */
+static vqc_status note_calibration(run *r)
+{
+    const vqc_vq_options *vq = &r->recipe->vq;
+    const char *key =
+        vq->error_feedback != VQC_VQ_FEEDBACK_AUTO && vq->error_feedback != VQC_VQ_FEEDBACK_OFF
+            ? "error_feedback"
+        : vq->samples != 0 ? "samples"
+                           : NULL;
+
+    return key == NULL || r->options->samples != NULL
+               ? VQC_OK
+               : vqc_report_note(r->report, r->error,
+                                 "vq.%s has no effect without calibration data (--calib): "
+                                 "codebooks are trained on the weights alone",
+                                 key);
+}
+
 vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
                             const vqc_pipeline_options *options, vqc_report *report,
                             vqc_error *error)
@@ -699,6 +720,12 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     }
     if (status == VQC_OK) {
         status = plan_and_raise(&r);
+    }
+    if (status == VQC_OK) {
+        status = note_calibration(&r);
+    }
+    if (status == VQC_OK) {
+        status = vqc_vq_share(&r.plan, recipe->path, model->arena, r.error);
     }
     if (status == VQC_OK) {
         status = quantize_static(&r);

@@ -372,7 +372,7 @@ vqc_status vqc_plan_settle(vqc_graph *graph, vqc_plan *plan, const vqc_recipe *r
     for (size_t i = 0; i < plan->count && status == VQC_OK; i++) {
         vqc_plan_layer *item = &plan->layers[i];
         if (item->may_code && item->code == NULL && !item->is_static &&
-            item->decision.codec == &vqc_codec_vq) {
+            item->decision.codec == &vqc_codec_vq && !item->decision.is_shared) {
             status = settle_layer(graph, item, recipe, arena, error);
         }
     }

@@ -78,6 +78,7 @@ static const key_need needs[] = {
     {"channel_scale", VQC_SPEC_CHANNEL_SCALE, false, false, false, true},
     {"output_groups", VQC_SPEC_OUTPUT_GROUPS, false, false, false, true},
     {"input_groups", VQC_SPEC_INPUT_GROUPS, false, false, false, true},
+    {"shared_codebook", VQC_SPEC_SHARED_CODEBOOK, false, false, false, true},
 };
 
 static void note_idle(const spec_check *check, const vqc_yaml_node *key, const char *name,
@@ -262,9 +263,20 @@ static void check_codebook(const spec_check *check)
     const vqc_yaml_node *bits = own_key(check, "bits_per_weight", VQC_SPEC_BITS_PER_WEIGHT);
     const vqc_yaml_node *dim = own_key(check, "dim", VQC_SPEC_DIM);
     const vqc_yaml_node *at = bits != NULL ? bits : dim;
+    static const key_need group_keys[] = {{.key = "output_groups", .bit = VQC_SPEC_OUTPUT_GROUPS},
+                                          {.key = "input_groups", .bit = VQC_SPEC_INPUT_GROUPS}};
+    const vqc_yaml_node *groups = first_own(check, group_keys, 2);
+    bool is_shared = spec->shared_codebook != NULL && strcmp(spec->shared_codebook, "none") != 0;
 
     if (strcmp(spec->codec, "vq") != 0) {
         return;
+    }
+    if (is_shared && groups != NULL && (spec->output_groups > 1 || spec->input_groups > 1)) {
+        note_idle(check, groups,
+                  groups == own_key(check, "output_groups", VQC_SPEC_OUTPUT_GROUPS)
+                      ? "output_groups"
+                      : "input_groups",
+                  "shared_codebook", spec->shared_codebook, "shared_codebook: none");
     }
     if (size != NULL && bits != NULL && (size->place.set != 0) == (bits->place.set != 0)) {
         vqc_yaml_problem_add(check->context, size->place,

@@ -98,6 +98,12 @@ static const vqc_key_row codebook_rows[] = {
      .spec_bit = VQC_SPEC_INPUT_GROUPS,
      .fallback = "1",
      .help = "Codec vq: groups of input columns with a codebook of their own."},
+    {.name = "shared_codebook",
+     .type = VQC_KEY_STRING,
+     .offset = offsetof(vqc_weight_spec, shared_codebook),
+     .spec_bit = VQC_SPEC_SHARED_CODEBOOK,
+     .help = "Codec vq: a name; layers of the same name have one codebook, trained over all of "
+             "them. none: one of its own again."},
 };
 const vqc_key_group vqc_codebook_keys = {codebook_rows, COUNT_OF(codebook_rows), NULL, 0};
 

@@ -600,7 +600,8 @@ static void read_key(const target *to, const vqc_key_row *row, const vqc_yaml_no
         break;
     case VQC_KEY_STRING: {
         char *text;
-        if (read_string(to, row, node, &text)) {
+        ok = read_string(to, row, node, &text);
+        if (ok) {
             memcpy(field, &text, sizeof text);
         }
         break;

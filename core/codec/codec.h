@@ -56,6 +56,7 @@ typedef struct vqc_decision {
     vqc_vq_shape vq;               /* codec vq: the matrix, and how it is cut */
     vqc_vq_layout vq_layout;       /* what the matrix has to do with the tensor */
     vqc_vq_effort vq_effort;
+    bool is_shared;     /* its codebook is that of all layers of one name */
     const char *reason; /* why it stays, or is done otherwise than asked; "" */
 } vqc_decision;
 

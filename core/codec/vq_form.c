@@ -88,8 +88,9 @@ static bool suits(const vqc_vq_shape *s)
 }
 
 /* 2 from 3.5 bits per weight on, 4 from 1.5 on, else 8; less where the layer does not bear it. With
- * a given number of codewords 2, or 1 up to 16 codewords. */
-static void choose_dim(const vqc_weight_spec *spec, vqc_vq_shape *s)
+ * a given number of codewords 2, or 1 up to 16 codewords. A shared codebook does not ask the layer.
+ */
+static void choose_dim(const vqc_weight_spec *spec, vqc_vq_shape *s, bool is_shared)
 {
     if (spec->dim > 0) {
         s->dim = (size_t)spec->dim;
@@ -97,14 +98,14 @@ static void choose_dim(const vqc_weight_spec *spec, vqc_vq_shape *s)
         s->dim = spec->codebook_size > 16 ? 2 : 1;
     } else {
         s->dim = spec->bits_per_weight >= 3.5 ? 2 : spec->bits_per_weight >= 1.5 ? 4 : 8;
-        for (; s->dim > 1; s->dim /= 2) {
+        for (; s->dim > 1 && !is_shared; s->dim /= 2) {
             s->codebook_size = wanted_size(spec, s->dim);
             if (suits(s)) {
                 break;
             }
         }
     }
-    if (s->dim > line_length(s)) {
+    if (s->dim > line_length(s) && !is_shared) {
         s->dim = line_length(s);
     }
     s->codebook_size = wanted_size(spec, s->dim);
@@ -267,14 +268,19 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     d->vq_effort = vqc_vq_effort_default();
     d->vq_effort.seed = (uint64_t)target->vq.seed;
     d->vq_effort.sweeps = target->vq.sweeps;
-    choose_dim(spec, s);
-    choose_groups(spec, s);
-    if (reduce_size(s)) {
-        d->reason = FEWER;
+    d->is_shared = spec->shared_codebook != NULL && strcmp(spec->shared_codebook, "none") != 0;
+    choose_dim(spec, s, d->is_shared);
+    if (!d->is_shared) {
+        choose_groups(spec, s);
+        if (reduce_size(s)) {
+            d->reason = FEWER;
+        }
     }
     prefer_tensor_order(d);
     s->row_scales = wants_row_scales(d, weights);
     d->bits = vqc_vq_index_bits(s);
     d->form = VQC_FORM_FOLDABLE;
-    (void)try_dequantize(d, target, opset_wanted);
+    if (!d->is_shared) {
+        (void)try_dequantize(d, target, opset_wanted);
+    }
 }

@@ -197,6 +197,17 @@ static const char *emit_scaled_codebook(const codebook_pattern *p, size_t stage,
     return p->books == 1 ? name : vqc_emit_reshape(p->e, name, dims, rank, VQC_FRESH);
 }
 
+/* A codebook's payload: of its own, or one with what is equal in the model. */
+static const char *emit_book(const codebook_pattern *p, vqc_dtype dtype, const int64_t *dims,
+                             size_t rank, const void *from, size_t bytes)
+{
+    if (p->vq != NULL && p->decision->is_shared) {
+        return vqc_emit_shared(p->e, dtype, dims, rank, from, bytes);
+    }
+    return vqc_emit_payload(p->e, "b", dtype, dims, rank,
+                            p->vq == NULL ? NULL : copy_of(p, from, bytes), bytes);
+}
+
 /* The codebooks of one stage, [books * K, dim], or [K] of scalars: float, float16 or int8. */
 static const char *emit_codebooks(const codebook_pattern *p, size_t stage)
 {
@@ -206,25 +217,25 @@ static const char *emit_codebooks(const codebook_pattern *p, size_t stage)
     const int64_t dims[2] = {(int64_t)(p->books * s->codebook_size), (int64_t)s->dim};
     const int64_t grouped[3] = {(int64_t)p->books, (int64_t)s->codebook_size, (int64_t)s->dim};
     size_t rank = s->dim == 1 ? 1 : 2;
-    const void *raw = NULL;
     const char *name;
 
     switch (s->storage) {
     case VQC_VQ_STORAGE_FLOAT32:
-        raw = vq == NULL ? NULL : copy_of(p, vq->codebooks + stage * n, n * sizeof(float));
-        return vqc_emit_payload(p->e, "b", VQC_DTYPE_FLOAT, dims, rank, raw, n * sizeof(float));
+        return emit_book(p, VQC_DTYPE_FLOAT, dims, rank,
+                         vq == NULL ? NULL : vq->codebooks + stage * n, n * sizeof(float));
     case VQC_VQ_STORAGE_FLOAT16:
-        raw = vq == NULL ? NULL : copy_of(p, vq->codebooks_f16 + stage * n, n * 2);
-        name = vqc_emit_payload(p->e, "b", VQC_DTYPE_FLOAT16, dims, rank, raw, n * 2);
+        name = emit_book(p, VQC_DTYPE_FLOAT16, dims, rank,
+                         vq == NULL ? NULL : vq->codebooks_f16 + stage * n, n * 2);
         return p->is_half ? name : vqc_emit_cast(p->e, name, VQC_DTYPE_FLOAT, VQC_FRESH);
-    case VQC_VQ_STORAGE_INT8:
-        raw = vq == NULL ? NULL : copy_of(p, vq->codebooks_int8 + stage * n, n);
+    case VQC_VQ_STORAGE_INT8: {
+        const int8_t *codes = vq == NULL ? NULL : vq->codebooks_int8 + stage * n;
         if (p->is_integer || p->books == 1) {
-            name = vqc_emit_payload(p->e, "b", VQC_DTYPE_INT8, dims, rank, raw, n);
+            name = emit_book(p, VQC_DTYPE_INT8, dims, rank, codes, n);
             return p->is_integer ? name : emit_scaled_codebook(p, stage, name, dims, rank);
         }
-        name = vqc_emit_payload(p->e, "b", VQC_DTYPE_INT8, grouped, 3, raw, n);
+        name = emit_book(p, VQC_DTYPE_INT8, grouped, 3, codes, n);
         return emit_scaled_codebook(p, stage, name, dims, rank);
+    }
     }
     return "";
 }

@@ -416,11 +416,11 @@ Test(recipe_yaml, documents)
         "t.yaml:2:11: unknown key \"b\xc3\xa9t\"; expected one of codec, bits, granularity, "
         "block_size, symmetric, range, percentile, reduce_range, rounding, min_elements, pattern, "
         "dim, codebook_size, bits_per_weight, along, codebook_type, stages, channel_scale, "
-        "output_groups, input_groups\n"
+        "output_groups, input_groups, shared_codebook\n"
         "t.yaml:2:19: unknown key \"x\"; expected one of codec, bits, granularity, block_size, "
         "symmetric, range, percentile, reduce_range, rounding, min_elements, pattern, dim, "
         "codebook_size, bits_per_weight, along, codebook_type, stages, channel_scale, "
-        "output_groups, input_groups");
+        "output_groups, input_groups, shared_codebook");
 }
 
 Test(recipe_yaml, utf16)
