@@ -159,6 +159,35 @@ def check_layer(layer, setting, opset, dtype, work, tool):
         raise AssertionError("outputs are not those of the decoded weights")
 
 
+def check_shared(storage, work, tool):
+    """Three layers of different operators with one codebook: one payload, decoded alike by both."""
+    random = np.random.default_rng(5)
+    shapes = {"A": [30, 20, 3, 3], "B": [45, 64], "C": [64, 41]}
+    weights = [numpy_helper.from_array(random.normal(0, 0.1, shape).astype(np.float32), name)
+               for name, shape in shapes.items()]
+    nodes = [helper.make_node("Conv", ["x", "A"], ["a"]), helper.make_node("Gather", ["B", "i"], ["b"]),
+             helper.make_node("MatMul", ["b", "C"], ["c"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 20, 5, 5]),
+                                           helper.make_tensor_value_info("i", TensorProto.INT64, [3])],
+                              [helper.make_tensor_value_info("a", TensorProto.FLOAT, None),
+                               helper.make_tensor_value_info("c", TensorProto.FLOAT, None)], weights)
+    path, out = os.path.join(work, "in.onnx"), os.path.join(work, "out.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    report = compress(path, out, ["--set", "weights.codec=vq", "--set", "weights.dim=3", "--set",
+                                  "weights.codebook_size=100", "--set", "weights.shared_codebook=one", "--set",
+                                  "weights.channel_scale=on", "--set", f"weights.codebook_type={storage}"])
+    written = onnx.load(out)
+    books = [tensor for tensor in written.graph.initializer if list(tensor.dims) == [100, 3]]
+    if len(books) != 1 or {layer["codec"] for layer in report["layers"]} != {f"vq 3x100 {storage} scaled"}:
+        raise AssertionError(f"{len(books)} codebooks, {[layer['codec'] for layer in report['layers']]}")
+    same_bits(written, foldable_names(written, report), work, tool)
+    check_folded(out)
+    done = subprocess.run([VQC, "report", out, "--json"], capture_output=True, text=True, check=True)
+    seen = {layer["codec"] for layer in json.loads(done.stdout)["layers"]}
+    if seen != {f"vq 3x100 {storage} scaled"}:
+        raise AssertionError(f"vqc report sees {seen}")
+
+
 def check_zoo(model, recipe, work, tool):
     out = os.path.join(work, "out.onnx")
     report = compress(model.path, out, ["-c", os.path.join(common.ROOT, "configs", recipe + ".yaml")])
@@ -185,6 +214,8 @@ def main():
             dtype = np.float16 if (number + place) % 5 == 4 and opset >= 11 else np.float32
             jobs.append((f"{layer[0]} {layer[1]} {setting} opset {opset} {np.dtype(dtype).name}", check_layer,
                          (layer, setting, opset, dtype)))
+    for storage in ("float32", "float16", "int8"):
+        jobs.append((f"shared codebook {storage}", check_shared, (storage,)))
     zoo = {model.name: model for model in common.all_models()} if common.zoo_folder() else {}
     for name in ZOO_MODELS:
         for recipe in ZOO_RECIPES:
