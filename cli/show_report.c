@@ -239,7 +239,7 @@ static void show_head(FILE *stream, vqc_arena *arena, const vqc_report *report, 
 
 static const vqc_column layer_columns[] = {
     {"weight", false, 36, 0},  {"operator", false, 8, 3}, {"shape", false, 0, 4},
-    {"codec", false, 12, 0},   {"pattern", false, 0, 6},  {"before", true, 0, 0},
+    {"codec", false, 16, 0},   {"pattern", false, 0, 6},  {"before", true, 0, 0},
     {"after", true, 0, 0},     {"bits/w", true, 0, 1},    {"SQNR dB", true, 0, 0},
     {"max error", true, 0, 5},
 };

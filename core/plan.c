@@ -296,6 +296,8 @@ vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t ma
 
 /* ---- codebooks that do not pay ---- */
 
+enum { PAY_SHARE = 16 /* a codebook must save 1/16 against codes that are much more exact */ };
+
 /* Bytes that the decision would add to the file and take from it. */
 static vqc_status weigh(vqc_graph *graph, const vqc_plan_layer *item, size_t *added,
                         size_t *removed, vqc_error *error)
@@ -353,7 +355,7 @@ static vqc_status settle_layer(vqc_graph *graph, vqc_plan_layer *item, const vqc
             continue;
         }
         status = weigh(graph, item, &other, &removed, error);
-        if (status == VQC_OK && other < removed && other <= wanted) {
+        if (status == VQC_OK && other < removed && other <= wanted + wanted / PAY_SHARE) {
             const char *reason = vqc_arena_printf(arena, "codec vq would take %zu bytes, %s %zu",
                                                   wanted, names[i], other);
             item->decision.reason = reason;

@@ -44,8 +44,8 @@ vqc_status vqc_plan_prepare_again(vqc_plan_layer *item, const vqc_recipe *recipe
 
 /*
  * Gives layers whose codebook does not pay to the codec that does: int8 with a scale per channel
- * where that is not larger, else float16. Layers that share a codebook, whose cost is not theirs
- * alone, are left as they are. Comes after vqc_plan_prepare without `probe`; layers that
+ * where that is hardly larger (1/16), else float16. Layers that share a codebook, whose cost is not
+ * theirs alone, are left as they are. Comes after vqc_plan_prepare without `probe`; layers that
  * have a code already are left alone. Reasons are in `arena`.
  */
 vqc_status vqc_plan_settle(vqc_graph *graph, vqc_plan *plan, const vqc_recipe *recipe,
