@@ -245,6 +245,7 @@ static vqc_status fit_bias(vqc_static_plan *p, vqc_unit *unit, size_t *raised, v
     const float *bias = unit->bias_values;
     const float *weights;
     size_t elements;
+    const size_t raised_before = *raised;
     float needed_for_all = 0.0f;
     vqc_status status = VQC_OK;
 
@@ -273,6 +274,9 @@ static vqc_status fit_bias(vqc_static_plan *p, vqc_unit *unit, size_t *raised, v
             recode_channel(unit, weights, o, needed_for_all);
         }
         *raised += outputs;
+    }
+    if (status == VQC_OK && *raised > raised_before) {
+        status = vqc_code_measure(code, weights, p->arena, error); /* what the report says */
     }
     return status;
 }

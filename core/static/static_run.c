@@ -296,6 +296,40 @@ static vqc_status report_activations(const vqc_static_job *job, const vqc_static
     return VQC_OK;
 }
 
+/* What of the recipe the integer layers do otherwise. */
+static vqc_status note_choices(const vqc_static_job *job, const vqc_static_plan *plan,
+                               vqc_error *error)
+{
+    const int64_t opset = plan->graph->scopes[0]->opset;
+    size_t patterned = 0;
+    size_t wide = 0;
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < plan->unit_count; i++) {
+        const vqc_unit *unit = &plan->units[i];
+        patterned += unit->kind == VQC_UNIT_LINEAR && unit->quantized &&
+                     unit->weight->decision.spec.pattern != VQC_PATTERN_AUTO;
+    }
+    for (size_t i = 0; i < plan->tensor_count; i++) {
+        wide += plan->tensors[i].quantized && plan->tensors[i].bits == 16;
+    }
+    if (patterned > 0) {
+        status = vqc_report_note(job->report, error,
+                                 "weights.pattern holds for layers that compute in float: %zu "
+                                 "integer layers are written as static.format says",
+                                 patterned);
+    }
+    if (status == VQC_OK && wide > 0 && opset < 21 &&
+        job->recipe->operators == VQC_OPERATORS_STANDARD) {
+        status = vqc_report_note(
+            job->report, error,
+            "%zu values with 16 bits take QuantizeLinear of com.microsoft: ai.onnx has it from "
+            "opset 21 on, this model is at %lld",
+            wide, (long long)opset);
+    }
+    return status;
+}
+
 /* The decisions become nodes. */
 static vqc_status carry_out(vqc_static_job *job, vqc_static_plan *plan, vqc_error *error)
 {
@@ -384,6 +418,9 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error)
     }
     if (status == VQC_OK) {
         status = report_activations(job, &plan, error);
+    }
+    if (status == VQC_OK) {
+        status = note_choices(job, &plan, error);
     }
     if (status == VQC_OK) {
         status = carry_out(job, &plan, error);

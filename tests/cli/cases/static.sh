@@ -28,4 +28,8 @@ try vqc compress "$model" --set gates.min_cosine=0.9 -o x.onnx
 vqc compress -q "$model" --set gates.min_output_sqnr_db=190 --eval "$eval" -o g.onnx 2>/dev/null
 echo "exit $?"
 try vqc compress -q "$model" --set gates.min_accuracy=50 --eval synthetic -o x.onnx
+# What integer layers do otherwise than a key or the standard says.
+vqc compress "$model" -c "$recipe" --calib "$calib" -o p.onnx --set weights.pattern=foldable -v | grep 'weights.pattern holds'
+vqc compress "$model" -c "$SOURCE/configs/int16-static.yaml" --calib "$calib" -o w.onnx --set target.operators=standard -v |
+    grep 'of com.microsoft'
 ls
