@@ -1,5 +1,5 @@
 /* Times the kernels of kernels/kernel_list.h on this machine, one core, against C, memcpy and the
- * FMA peak. */
+ * FMA peak; and a whole matrix product and convolution of the executor against that peak. */
 #ifndef VQC_CORE_BENCH_H
 #define VQC_CORE_BENCH_H
 
@@ -18,7 +18,7 @@ typedef struct vqc_bench_result {
     double ns_per_element;
     double gb_per_s;        /* 1e9 bytes read and written per second */
     double memcpy_gb_per_s; /* memcpy on as many bytes, measured in turn with the kernel */
-    double speed_over_c;    /* time of the C reference / time */
+    double speed_over_c;    /* time of the C reference / time; 0: not measured */
     double gflops;          /* compute-bound kernels: 1e9 float operations per second */
     double peak_gflops;     /* of the same instruction set, measured in the same run */
 } vqc_bench_result;
