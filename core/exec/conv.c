@@ -194,14 +194,19 @@ static void set_products(vqc_conv *conv, vqc_exec_type *type)
     type->dims[1] = (int64_t)(conv->m * conv->group);
 }
 
-vqc_status vqc_conv_geometry(vqc_exec_call *call, const vqc_buffer *x, const vqc_buffer *w,
-                             vqc_conv *conv, vqc_exec_type *type)
+/* Padding in front and output elements of axis i with `in` elements and a kernel of `kernel`. */
+typedef vqc_status axis_fn(vqc_exec_call *call, const attributes *a, size_t i, int64_t in,
+                           int64_t kernel, int64_t *front, int64_t *out);
+
+/* What both directions have in common. */
+static vqc_status make_geometry(vqc_exec_call *call, const vqc_buffer *x, const vqc_buffer *w,
+                                bool transposed, axis_fn *axis, vqc_conv *conv, vqc_exec_type *type)
 {
     attributes a;
-    vqc_status status = read_attributes(call, x, w, false, &a);
+    vqc_status status = read_attributes(call, x, w, transposed, &a);
 
     if (status == VQC_OK) {
-        status = set_channels(call, x, w, &a, false, conv);
+        status = set_channels(call, x, w, &a, transposed, conv);
     }
     if (status != VQC_OK) {
         return status;
@@ -210,7 +215,7 @@ vqc_status vqc_conv_geometry(vqc_exec_call *call, const vqc_buffer *x, const vqc
     for (size_t i = 0; i < a.axes; i++) {
         int64_t front = 0, out = 0;
 
-        status = forward_axis(call, &a, i, x->dims[2 + i], w->dims[2 + i], &front, &out);
+        status = axis(call, &a, i, x->dims[2 + i], w->dims[2 + i], &front, &out);
         if (status != VQC_OK) {
             return status;
         }
@@ -220,6 +225,12 @@ vqc_status vqc_conv_geometry(vqc_exec_call *call, const vqc_buffer *x, const vqc
     }
     set_products(conv, type);
     return VQC_OK;
+}
+
+vqc_status vqc_conv_geometry(vqc_exec_call *call, const vqc_buffer *x, const vqc_buffer *w,
+                             vqc_conv *conv, vqc_exec_type *type)
+{
+    return make_geometry(call, x, w, false, forward_axis, conv, type);
 }
 
 bool vqc_conv_weight_shape(const vqc_exec_call *call, const vqc_buffer *w, vqc_conv *conv)
@@ -272,27 +283,5 @@ static vqc_status transpose_axis(vqc_exec_call *call, const attributes *a, size_
 vqc_status vqc_conv_transpose_geometry(vqc_exec_call *call, const vqc_buffer *x,
                                        const vqc_buffer *w, vqc_conv *conv, vqc_exec_type *type)
 {
-    attributes a;
-    vqc_status status = read_attributes(call, x, w, true, &a);
-
-    if (status == VQC_OK) {
-        status = set_channels(call, x, w, &a, true, conv);
-    }
-    if (status != VQC_OK) {
-        return status;
-    }
-    type->rank = x->rank;
-    for (size_t i = 0; i < a.axes; i++) {
-        int64_t front = 0, out = 0;
-
-        status = transpose_axis(call, &a, i, x->dims[2 + i], w->dims[2 + i], &front, &out);
-        if (status != VQC_OK) {
-            return status;
-        }
-        set_axis(conv, &a, i, x->dims[2 + i], w->dims[2 + i], out);
-        conv->pad[VQC_CONV_AXES - a.axes + i] = front;
-        type->dims[2 + i] = out;
-    }
-    set_products(conv, type);
-    return VQC_OK;
+    return make_geometry(call, x, w, true, transpose_axis, conv, type);
 }
