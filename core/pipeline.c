@@ -151,17 +151,6 @@ static vqc_status fold(run *r)
                            counts.norms, counts.scales, counts.constants, counts.idle);
 }
 
-static bool asks_static(const vqc_recipe *recipe)
-{
-    bool is_static = recipe->weights.activations == VQC_ACTIVATIONS_STATIC;
-
-    for (size_t i = 0; i < recipe->rule_count; i++) {
-        is_static = is_static || ((recipe->rules[i].spec.set & VQC_SPEC_ACTIVATIONS) != 0 &&
-                                  recipe->rules[i].spec.activations == VQC_ACTIVATIONS_STATIC);
-    }
-    return is_static;
-}
-
 /*
  * Constants that are listed as inputs of the graph are taken out of them: below IR 4 all are, and
  * new ones would have to be; from IR 4 on a caller might replace them, and then nothing that
@@ -292,7 +281,7 @@ static vqc_status quantize_static(run *r)
     vqc_messages missing = {0};
     vqc_status status;
 
-    if (!asks_static(r->recipe)) {
+    if (!vqc_recipe_is_static(r->recipe)) {
         return VQC_OK;
     }
     if (r->graph->scopes[0]->opset < 13) {
@@ -355,7 +344,7 @@ static vqc_status code_calibrated(run *r)
     vqc_messages missing = {0};
     vqc_status status;
 
-    if (asks_static(r->recipe) || job.samples == NULL) {
+    if (vqc_recipe_is_static(r->recipe) || job.samples == NULL) {
         return VQC_OK;
     }
     status = vqc_program_missing(r->graph, &missing, r->error);
@@ -621,7 +610,7 @@ static vqc_status write_qoperators(run *r)
     char text[1024];
     vqc_status status;
 
-    if (r->recipe->fixed.format != VQC_STATIC_QOPERATOR || !asks_static(r->recipe)) {
+    if (r->recipe->fixed.format != VQC_STATIC_QOPERATOR || !vqc_recipe_is_static(r->recipe)) {
         return VQC_OK;
     }
     status = vqc_qoperator_convert(r->model, r->recipe->operators == VQC_OPERATORS_ONNXRUNTIME,
@@ -714,8 +703,8 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
 #endif
     report->opset_before = vqc_model_opset(model->proto, "");
     report->ir_before = model->proto->ir_version;
-    status = asks_static(recipe) || recipe->fold ? settle_constants(&r) : VQC_OK;
-    if (status == VQC_OK && (recipe->fold || asks_static(recipe))) {
+    status = vqc_recipe_is_static(recipe) || recipe->fold ? settle_constants(&r) : VQC_OK;
+    if (status == VQC_OK && (recipe->fold || vqc_recipe_is_static(recipe))) {
         status = fold(&r);
     }
     if (status == VQC_OK) {

@@ -382,3 +382,18 @@ vqc_weight_spec vqc_recipe_resolve(const vqc_recipe *recipe, const vqc_match_sub
     }
     return spec;
 }
+
+bool vqc_recipe_is_static(const vqc_recipe *recipe)
+{
+    if (recipe->weights.activations == VQC_ACTIVATIONS_STATIC) {
+        return true;
+    }
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        const vqc_weight_spec *spec = &recipe->rules[i].spec;
+        if ((spec->set & VQC_SPEC_ACTIVATIONS) != 0 &&
+            spec->activations == VQC_ACTIVATIONS_STATIC) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -264,6 +264,9 @@ void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over);
  * a scale per tensor or per channel. */
 bool vqc_weight_spec_can_be_dynamic(const vqc_weight_spec *spec);
 
+/* Whether some layer is asked to have static activations. */
+bool vqc_recipe_is_static(const vqc_recipe *recipe);
+
 /* index of a tensor that is no weight by itself: first: and last: never match it. */
 #define VQC_MATCH_NO_INDEX (-1)
 

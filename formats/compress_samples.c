@@ -6,21 +6,6 @@
 #include "core/graph.h"
 #include "formats/samples_open.h"
 
-bool vqc_recipe_is_static(const vqc_recipe *recipe)
-{
-    if (recipe->weights.activations == VQC_ACTIVATIONS_STATIC) {
-        return true;
-    }
-    for (size_t i = 0; i < recipe->rule_count; i++) {
-        const vqc_weight_spec *spec = &recipe->rules[i].spec;
-        if ((spec->set & VQC_SPEC_ACTIVATIONS) != 0 &&
-            spec->activations == VQC_ACTIVATIONS_STATIC) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* All problems in one message; the first stands in `error` already when there are no others. */
 static void join_problems(const vqc_messages *problems, vqc_error *error)
 {

@@ -12,9 +12,6 @@ typedef struct vqc_compress_samples {
     vqc_samples *evaluation;  /* NULL: none asked for */
 } vqc_compress_samples;
 
-/* Whether some layer is asked to have static activations. */
-bool vqc_recipe_is_static(const vqc_recipe *recipe);
-
 /*
  * Opens what recipe and options name, for the inputs of `model`: evaluation data as far as they are
  * named, calibration data only for recipes that use them. Errors: those of vqc_samples_open, all
