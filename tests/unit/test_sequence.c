@@ -668,3 +668,68 @@ Test(sequence, memory_limit)
         end(&w);
     }
 }
+
+/* ---- biases ---- */
+
+static const vqc_layer *layer_of(const walk *w, const char *name)
+{
+    return w->layers[index_of(w, name)];
+}
+
+Test(sequence, bias_sites)
+{
+    walk w = begin(two_layers(), 1, (const int64_t[]){5, 6}, 2);
+    vqc_bias_site site;
+
+    cr_assert(vqc_bias_site_find(w.graph, layer_of(&w, "w1"), &site));
+    cr_assert_str_eq(site.tensor->name, "b1");
+    cr_assert(site.input == 1 && site.channels == 9 && vqc_node_is(site.node, "Add"));
+    cr_assert(vqc_bias_site_find(w.graph, layer_of(&w, "w2"), &site));
+    cr_assert_str_eq(site.tensor->name, "b2");
+    cr_assert(site.input == 2 && site.channels == 4 && site.ratio == 1.0);
+    end(&w);
+}
+
+/* alpha and beta: the tensor changes by alpha / beta of what the product is to gain. */
+Test(sequence, bias_site_of_a_scaled_gemm)
+{
+    vqc_model *model = two_layers();
+    Onnx__NodeProto *gemm = model->proto->graph->node[3];
+    vqc_bias_site site;
+    walk w;
+
+    cr_assert(vqc_node_add_float(model->arena, gemm, "alpha", 3.0f));
+    cr_assert(vqc_node_add_float(model->arena, gemm, "beta", 2.0f));
+    w = begin(model, 1, (const int64_t[]){5, 6}, 2);
+    cr_assert(vqc_bias_site_find(w.graph, layer_of(&w, "w2"), &site));
+    cr_assert_eq(site.ratio, 1.5);
+    end(&w);
+}
+
+/* A Conv without bias is given one, in the walk and in the model. */
+Test(sequence, bias_is_added)
+{
+    static const float bias[4] = {0.5f, -1.0f, 2.0f, 0.25f};
+    walk w = begin(convolutions(), 5, (const int64_t[]){2, 3, 8, 7}, 4);
+    const vqc_layer *layer = layer_of(&w, "w2");
+    vqc_bias_site site;
+    vqc_sequence_batch batch;
+    vqc_error error = {0};
+
+    cr_assert(!vqc_bias_site_find(w.graph, layer, &site));
+    cr_assert(site.can_add && site.channels == 4);
+    start(&w);
+    (void)next(&w);
+    (void)next(&w);
+    cr_assert_eq(vqc_sequence_commit(w.sequence, index_of(&w, "w2"), NULL, bias, &error), VQC_OK);
+    batch = next(&w);
+    cr_assert_eq(batch.count, 1);
+    cr_assert_not_null(batch.items[0].moments->cross);
+    vqc_model_destroy(&w.coded);
+    cr_assert_eq(vqc_bias_site_add(w.graph, layer, bias, &site, &error), VQC_OK);
+    cr_assert(site.tensor != NULL && !site.can_add);
+    w.coded = mb_reopen(w.model);
+    site.node->n_input = 2; /* the original again, which check_moments compares with */
+    check_moments(&w, &batch.items[0]);
+    end(&w);
+}
