@@ -130,6 +130,16 @@ static void copy_patch(const vqc_conv *c, const float *channel, const int64_t *a
     }
 }
 
+static bool is_inside(const vqc_conv *c, const int64_t *at)
+{
+    for (size_t a = 0; a < VQC_CONV_AXES; a++) {
+        if (at[a] < 0 || at[a] >= (int64_t)c->in[a]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void vqc_vectors_copy(const vqc_vectors *vectors, const float *data, size_t index, float *to,
                       size_t group_stride)
 {
@@ -150,6 +160,16 @@ void vqc_vectors_copy(const vqc_vectors *vectors, const float *data, size_t inde
         place /= c->out[a];
     }
     data += index / c->out_size * c->group * c->c * c->in_size;
+    for (size_t g = 0; c->taps == 1 && is_inside(c, at) && g < c->group; g++) {
+        const float *first = data + g * c->c * c->in_size +
+                             ((size_t)at[0] * c->in[1] + (size_t)at[1]) * c->in[2] + (size_t)at[2];
+        for (size_t i = 0; i < c->c; i++) {
+            to[g * group_stride + i] = first[i * c->in_size];
+        }
+    }
+    if (c->taps == 1 && is_inside(c, at)) {
+        return;
+    }
     for (size_t g = 0; g < c->group; g++) {
         for (size_t i = 0; i < c->c; i++) {
             copy_patch(c, data + (g * c->c + i) * c->in_size, at,
