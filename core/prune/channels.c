@@ -5,11 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/data/samples_subset.h"
+#include "core/exec/program.h"
 #include "core/prune/channels_apply.h"
+#include "core/prune/channels_refit.h"
 #include "core/prune/channels_set.h"
 #include "core/report.h"
+#include "core/static/measure.h"
 
-enum { MOST_NAMED = 12 /* reasons in the report */ };
+enum {
+    MOST_NAMED = 12,     /* reasons in the report */
+    STEPS = 32,          /* shares that a target is searched among */
+    HELD_OUT_STRIDE = 4, /* every fourth sample measures, the others calibrate */
+    MOST_REFERENCES = 64,
+    REFERENCE_BYTES_LOG2 = 28
+};
 
 typedef struct pruning {
     vqc_model *model;
@@ -19,7 +29,9 @@ typedef struct pruning {
     vqc_graph *graph;
     vqc_trace *trace;
     vqc_channel_set *set;
-    bool *removed; /* [atom_count] by root */
+    bool *removed;            /* [atom_count] by root */
+    vqc_samples *seen;        /* to calibrate with; NULL: none, or the model cannot be run */
+    vqc_reference *reference; /* on others */
 } pruning;
 
 static vqc_status check_options(const vqc_channel_options *options, vqc_error *error)
@@ -30,11 +42,6 @@ static vqc_status check_options(const vqc_channel_options *options, vqc_error *e
         return vqc_fail(error, VQC_ERR_USAGE,
                         "pruning channels: sparsity: got %g, expected 0 <= sparsity < 1",
                         options->sparsity);
-    }
-    if (target || options->score == VQC_CHANNEL_SCORE_ACTIVATION ||
-        options->score == VQC_CHANNEL_SCORE_SECOND_ORDER) {
-        return vqc_fail(error, VQC_ERR_USAGE,
-                        "pruning channels by samples or to a target is not supported yet");
     }
     if (options->samples == NULL && target) {
         return vqc_fail(error, VQC_ERR_USAGE,
@@ -113,6 +120,16 @@ static vqc_status note_frozen(pruning *p)
     return status;
 }
 
+static bool is_any_removed(const pruning *p)
+{
+    bool any = false;
+
+    for (size_t g = 0; g < p->set->group_count; g++) {
+        any = any || p->set->groups[g].removed > 0;
+    }
+    return any;
+}
+
 static vqc_status note_removed(pruning *p, double sqnr_db)
 {
     size_t removed = 0;
@@ -136,32 +153,136 @@ static vqc_status note_removed(pruning *p, double sqnr_db)
 
 static vqc_status score(pruning *p)
 {
-    return vqc_channel_score_magnitude(p->set, p->error);
+    const vqc_channel_options *options = p->options;
+
+    if (p->seen == NULL || options->score == VQC_CHANNEL_SCORE_MAGNITUDE) {
+        return vqc_channel_score_magnitude(p->set, p->error);
+    }
+    return vqc_channel_score_samples(p->set, p->seen, options->max_samples, options->score,
+                                     options->threads, p->error);
 }
 
-/* Cuts the chosen channels out of a copy in the model's own arena, which then takes its place. */
-static vqc_status apply(pruning *p)
+/* The model without a share of its channels, in `arena`. */
+static vqc_status make(pruning *p, double share, vqc_arena *arena, vqc_model *copy)
 {
-    vqc_model copy;
-    vqc_status status = vqc_channels_copy(p->model, p->model->arena, &copy, p->error);
+    const vqc_channel_options *options = p->options;
+    vqc_arena *scratch = vqc_arena_create();
+    vqc_channels_fit fit = {0};
+    vqc_status status = scratch == NULL ? vqc_fail_memory(p->error, 0) : VQC_OK;
 
     if (status == VQC_OK) {
-        status = vqc_channels_cut(p->trace, p->removed, NULL, 0, &copy, p->error);
+        vqc_channel_set_select(p->set, options, share, p->removed);
+        status = vqc_channels_copy(p->model, arena, copy, p->error);
+    }
+    if (status == VQC_OK && p->seen != NULL && !options->no_compensation && is_any_removed(p)) {
+        status =
+            vqc_channels_fit_create(p->trace, p->graph, p->removed, p->seen, options->max_samples,
+                                    options->threads, scratch, &fit, p->error);
     }
     if (status == VQC_OK) {
-        p->model->proto = copy.proto;
+        status =
+            vqc_channels_cut(p->trace, p->removed, fit.weights, fit.weight_count, copy, p->error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_channels_set_biases(p->trace, &fit, copy, p->error);
+    }
+    vqc_arena_destroy(&scratch);
+    return status;
+}
+
+/* Whether the model without a share of its channels keeps the target. */
+static vqc_status try_share(pruning *p, double share, bool *holds)
+{
+    vqc_arena *arena = vqc_arena_create();
+    vqc_model copy;
+    vqc_score result = {0};
+    vqc_status status = arena == NULL ? vqc_fail_memory(p->error, 0) : make(p, share, arena, &copy);
+
+    if (status == VQC_OK) {
+        status =
+            vqc_reference_score(p->reference, &copy, 0, p->options->threads, &result, p->error);
+    }
+    *holds =
+        status == VQC_OK && result.nonfinite == 0 && result.sqnr_db >= p->options->target_sqnr_db;
+    vqc_arena_destroy(&arena);
+    return status;
+}
+
+/* The largest share in steps of 1 / STEPS that keeps the target, by bisection: quality falls with
+ * the share, nearly always. */
+static vqc_status find_share(pruning *p, double *share)
+{
+    int low = 0;
+    int high = STEPS;
+    vqc_status status = VQC_OK;
+
+    *share = p->options->sparsity;
+    if (isnan(p->options->target_sqnr_db)) {
+        return VQC_OK;
+    }
+    while (high - low > 1 && status == VQC_OK) {
+        int middle = (low + high) / 2;
+        bool holds;
+        status = try_share(p, (double)middle / STEPS, &holds);
+        low = holds ? middle : low;
+        high = holds ? high : middle;
+    }
+    *share = (double)low / STEPS;
+    return status;
+}
+
+/* Samples to calibrate with, and the original's outputs on others. */
+static vqc_status open_samples(pruning *p)
+{
+    const vqc_channel_options *options = p->options;
+    vqc_samples *held_out = NULL;
+    vqc_messages missing = {0};
+    vqc_status status;
+
+    if (options->samples == NULL) {
+        return VQC_OK;
+    }
+    status = vqc_program_missing(p->graph, &missing, p->error);
+    if (status == VQC_OK && missing.count > 0) {
+        status = isnan(options->target_sqnr_db)
+                     ? vqc_report_note(p->report, p->error,
+                                       "channels are removed by magnitude: vqc cannot run this "
+                                       "model: %s",
+                                       missing.items[0])
+                     : vqc_fail(p->error, VQC_ERR_MODEL,
+                                "pruning channels to a target: vqc cannot run this model: %s",
+                                missing.items[0]);
+        vqc_messages_clear(&missing);
+        return status;
+    }
+    if (status == VQC_OK) {
+        status =
+            vqc_samples_subset(options->samples, 0, HELD_OUT_STRIDE, true, &held_out, p->error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_reference_create(p->graph, held_out, 0, 1, MOST_REFERENCES,
+                                      (size_t)1 << REFERENCE_BYTES_LOG2, options->threads,
+                                      &p->reference, p->error);
+    }
+    vqc_samples_destroy(&held_out);
+    if (status == VQC_OK) {
+        status =
+            vqc_samples_subset(options->samples, 0, HELD_OUT_STRIDE, false, &p->seen, p->error);
     }
     return status;
 }
 
-static vqc_status run(pruning *p)
+static vqc_status prepare(pruning *p)
 {
     const vqc_channel_options *options = p->options;
     vqc_status status = vqc_graph_create(p->model, &p->graph, p->error);
 
     if (status == VQC_OK) {
-        status = vqc_trace_create(p->graph, options->samples, options->exclude,
-                                  options->exclude_count, &p->trace, p->error);
+        status = open_samples(p);
+    }
+    if (status == VQC_OK) {
+        status = vqc_trace_create(p->graph, p->seen, options->exclude, options->exclude_count,
+                                  &p->trace, p->error);
     }
     if (status == VQC_OK) {
         status = vqc_channel_set_create(p->trace, &p->set, p->error);
@@ -170,20 +291,36 @@ static vqc_status run(pruning *p)
         return status;
     }
     p->removed = calloc(p->trace->atom_count + 1, sizeof *p->removed);
-    if (p->removed == NULL) {
-        return vqc_fail_memory(p->error, p->trace->atom_count);
-    }
-    status = score(p);
+    return p->removed == NULL ? vqc_fail_memory(p->error, p->trace->atom_count) : score(p);
+}
+
+static vqc_status run(pruning *p)
+{
+    vqc_model copy;
+    vqc_score result = {.sqnr_db = (double)NAN};
+    double share = 0.0;
+    vqc_status status = prepare(p);
+
     if (status == VQC_OK) {
-        status = vqc_channel_set_select(p->set, options, options->sparsity, p->removed, p->error);
+        status = find_share(p, &share);
     }
     if (status == VQC_OK) {
-        status = note_removed(p, (double)NAN);
+        status = make(p, share, p->model->arena, &copy);
+    }
+    if (status == VQC_OK && p->reference != NULL) {
+        status =
+            vqc_reference_score(p->reference, &copy, 0, p->options->threads, &result, p->error);
+    }
+    if (status == VQC_OK) {
+        status = note_removed(p, result.sqnr_db);
     }
     if (status == VQC_OK) {
         status = note_frozen(p);
     }
-    return status == VQC_OK ? apply(p) : status;
+    if (status == VQC_OK && is_any_removed(p)) {
+        p->model->proto = copy.proto;
+    }
+    return status;
 }
 
 vqc_status vqc_prune_channels(vqc_model *model, const vqc_channel_options *options,
@@ -200,6 +337,8 @@ vqc_status vqc_prune_channels(vqc_model *model, const vqc_channel_options *optio
         status = run(&p);
     }
     free(p.removed);
+    vqc_samples_destroy(&p.seen);
+    vqc_reference_destroy(&p.reference);
     vqc_channel_set_destroy(&p.set);
     vqc_trace_destroy(&p.trace);
     vqc_graph_destroy(&p.graph);

@@ -285,10 +285,9 @@ static void mend_axes(vqc_channel_set *set, const vqc_channel_options *options, 
     }
 }
 
-vqc_status vqc_channel_set_select(vqc_channel_set *set, const vqc_channel_options *options,
-                                  double share, bool *removed, vqc_error *error)
+void vqc_channel_set_select(vqc_channel_set *set, const vqc_channel_options *options, double share,
+                            bool *removed)
 {
-    (void)error;
     memset(removed, 0, set->trace->atom_count * sizeof *removed);
     if (options->scope == VQC_CHANNELS_GLOBAL) {
         choose_global(set, options, share);
@@ -301,7 +300,6 @@ vqc_status vqc_channel_set_select(vqc_channel_set *set, const vqc_channel_option
         }
     }
     mend_axes(set, options, removed);
-    return VQC_OK;
 }
 
 /* ---- magnitude ---- */

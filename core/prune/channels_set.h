@@ -38,13 +38,18 @@ vqc_status vqc_channel_group_sort(vqc_channel_group *group, const double *score,
  * Chooses a share of the classes and writes removed [trace->atom_count] by root. Counts are rounded
  * as options->multiple_of and min_channels want it; two indices at least stay along every axis.
  */
-vqc_status vqc_channel_set_select(vqc_channel_set *set, const vqc_channel_options *options,
-                                  double share, bool *removed, vqc_error *error);
+void vqc_channel_set_select(vqc_channel_set *set, const vqc_channel_options *options, double share,
+                            bool *removed);
 
 /* ---- scores ---- */
 
 /* Sorts all groups by VQC_CHANNEL_SCORE_MAGNITUDE. */
 vqc_status vqc_channel_score_magnitude(vqc_channel_set *set, vqc_error *error);
+
+/* Sorts all groups by ACTIVATION or SECOND_ORDER, from the inputs of the layers that read them on
+ * `limit` of the samples (0: 64). */
+vqc_status vqc_channel_score_samples(vqc_channel_set *set, vqc_samples *samples, size_t limit,
+                                     vqc_channel_score score, int threads, vqc_error *error);
 
 /*
  * gram [count, count] += what a consumer makes of pairs of channels: sum of w_i w_j over rows and

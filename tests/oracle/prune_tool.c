@@ -51,7 +51,7 @@ static vqc_status write_zeroed(vqc_model *model, const vqc_channel_options *opti
     }
     if (status == VQC_OK) {
         removed = calloc(trace->atom_count + 1, 1);
-        status = vqc_channel_set_select(set, options, options->sparsity, removed, error);
+        vqc_channel_set_select(set, options, options->sparsity, removed);
     }
     if (status == VQC_OK) {
         status = vqc_channels_copy(model, model->arena, &copy, error);
