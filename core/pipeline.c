@@ -7,6 +7,7 @@
 #include <omp.h>
 #endif
 
+#include "core/codec/sparse_choose.h"
 #include "core/codec/vq_form.h"
 #include "core/fold/fold.h"
 #include "core/metrics.h"
@@ -408,39 +409,24 @@ static vqc_status keep(run *r, vqc_plan_layer *item, vqc_layer_report *out, cons
 }
 
 /* Codes the weights, and lets the reader drop their pages. */
-static vqc_status fit(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc_code *code)
+static vqc_status fit(run *r, vqc_plan_layer *item, const float *weights, vqc_arena *arena,
+                      vqc_code *code)
 {
     const vqc_decision *d = &item->decision;
-    const float *weights;
-    size_t elements;
-    vqc_status status =
-        vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, r->error);
+    vqc_status status = d->codec->fit(d, weights, r->model->arena, arena, code, r->error);
 
-    if (status == VQC_OK) {
-        status = d->codec->fit(d, weights, r->model->arena, arena, code, r->error);
-    }
     if (status == VQC_OK && vqc_error_sums_out_of_range(&code->sums)) {
         status = vqc_code_measure(code, weights, arena, r->error);
-    }
-    if (status == VQC_OK && r->model->discard != NULL) {
-        r->model->discard(r->model->release_context, item->layer->tensor->raw_data.data,
-                          item->layer->tensor->raw_data.len);
     }
     return status;
 }
 
 /* A dry run codes nothing, but must keep the layers that a real run would keep. */
-static vqc_status check_values(run *r, vqc_plan_layer *item, vqc_arena *arena)
+static vqc_status check_values(run *r, vqc_plan_layer *item, const float *weights)
 {
-    const float *weights;
-    size_t elements;
-    vqc_status status =
-        vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, r->error);
-
-    if (status == VQC_OK && item->decision.codec->check != NULL) {
-        status = item->decision.codec->check(&item->decision, weights, r->error);
-    }
-    return status;
+    return item->decision.codec->check == NULL
+               ? VQC_OK
+               : item->decision.codec->check(&item->decision, weights, r->error);
 }
 
 /* The fused kernels measure the error but not the cosine: it is then not a number, not 0. */
@@ -453,16 +439,86 @@ static vqc_metrics metrics_of(const vqc_error_sums *sums)
     return metrics;
 }
 
+/* The layer's weights, and the smallest storage of its code (*sparse; dense where codes depend on
+ * what else is in the file). */
+static vqc_status choose_storage(run *r, const vqc_plan_layer *item, vqc_arena *arena,
+                                 const float **weights, vqc_sparse *sparse, size_t *dense_bytes,
+                                 size_t *bytes)
+{
+    size_t elements;
+    vqc_status status =
+        vqc_tensor_borrow_f32(item->layer->tensor, arena, weights, &elements, r->error);
+
+    *sparse = (vqc_sparse){.form = VQC_SPARSE_NONE, .elements = item->layer->elements};
+    *dense_bytes = *bytes = 0;
+    sparse->kept = sparse->elements;
+    if (status == VQC_OK && !item->decision.is_shared) {
+        status = vqc_sparse_choose(r->graph, &item->decision, *weights, sparse, dense_bytes, bytes,
+                                   r->error);
+    }
+    return status;
+}
+
+/* Codes the layer unless it has a code, and finds what of it is stored. */
+static vqc_status make_code(run *r, vqc_plan_layer *item, const float *weights, vqc_arena *arena,
+                            vqc_sparse *sparse, vqc_code *code)
+{
+    vqc_status status = VQC_OK;
+
+    if (item->code != NULL) {
+        *code = *item->code;
+    } else {
+        status = fit(r, item, weights, arena, code);
+    }
+    if (status == VQC_OK) {
+        status = vqc_sparse_settle(r->graph, code, weights, arena, sparse, r->error);
+    }
+    if (status == VQC_OK && r->model->discard != NULL) {
+        r->model->discard(r->model->release_context, item->layer->tensor->raw_data.data,
+                          item->layer->tensor->raw_data.len);
+    }
+    return status;
+}
+
+/* What the report says of a layer that was coded. */
+static vqc_status report_coded(run *r, const vqc_plan_layer *item, const vqc_code *code,
+                               vqc_layer_report *out)
+{
+    out->status = VQC_LAYER_CODED;
+    out->codec = item->decision.codec->describe(&item->decision, r->report->arena);
+    out->pattern = vqc_sparse_pattern(code, r->report->arena);
+    if (item->decision.codec == &vqc_codec_vq) {
+        out->codebook = vqc_vq_describe(&item->decision);
+    }
+    if (!r->options->run->dry_run) {
+        out->metrics = metrics_of(&code->sums);
+        vqc_error_sums_add(&r->sums, &code->sums);
+    }
+    return out->codec == NULL || out->pattern == NULL || out->reason == NULL
+               ? vqc_fail_memory(r->error, 0)
+               : VQC_OK;
+}
+
 static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc_layer_report *out)
 {
     /* sizes first: those of the code itself where they depend on what else is in the file */
     bool is_shared = item->code != NULL && item->decision.is_shared;
     vqc_code code = is_shared ? *item->code : (vqc_code){.decision = &item->decision};
+    const float *weights;
+    vqc_sparse sparse;
     vqc_patch *patch;
+    size_t dense;
     size_t added;
     size_t removed;
-    vqc_status status = emit(r, item, &code, &patch);
+    vqc_status status = choose_storage(r, item, arena, &weights, &sparse, &dense, &added);
 
+    if (status == VQC_ERR_MODEL) {
+        return keep(r, item, out, r->error->message);
+    }
+    code.sparse = sparse.form == VQC_SPARSE_NONE ? NULL : &sparse;
+    if (status == VQC_OK) {
+        status = emit(r, item, &code, &patch);
+    }
     if (status != VQC_OK) {
         return status;
     }
@@ -475,16 +531,15 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
                                      out->before_bytes + added - removed));
     }
     if (r->options->run->dry_run) {
-        status = check_values(r, item, arena);
+        status = check_values(r, item, weights);
     } else {
         vqc_patch_drop(patch);
-        if (item->code != NULL) {
-            code = *item->code;
-        } else {
-            status = fit(r, item, arena, &code);
-        }
+        status = make_code(r, item, weights, arena, &sparse, &code);
         if (status == VQC_OK) {
             status = emit(r, item, &code, &patch);
+        }
+        if (status == VQC_OK) {
+            added = vqc_patch_added_bytes(patch);
         }
     }
     if (status == VQC_ERR_MODEL) {
@@ -496,19 +551,9 @@ static vqc_status code_layer(run *r, vqc_plan_layer *item, vqc_arena *arena, vqc
     if (status == VQC_OK) {
         status = vqc_patch_apply(patch, r->error);
     }
-    out->status = VQC_LAYER_CODED;
-    out->codec = item->decision.codec->describe(&item->decision, r->report->arena);
-    out->pattern = vqc_form_name(item->decision.form);
-    if (item->decision.codec == &vqc_codec_vq) {
-        out->codebook = vqc_vq_describe(&item->decision);
-    }
-    out->reason = item->decision.reason;
+    out->reason = vqc_sparse_reason(&item->decision, &sparse, dense, added, r->report->arena);
     out->after_bytes = out->before_bytes + added - removed;
-    if (!r->options->run->dry_run) {
-        out->metrics = metrics_of(&code.sums);
-        vqc_error_sums_add(&r->sums, &code.sums);
-    }
-    return status;
+    return status == VQC_OK ? report_coded(r, item, &code, out) : status;
 }
 
 static vqc_status describe_layer(run *r, const vqc_plan_layer *item, vqc_layer_report *out)

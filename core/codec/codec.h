@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "core/codec/grouping.h"
+#include "core/codec/sparse.h"
 #include "core/emit/emitter.h"
 #include "core/layer.h"
 #include "core/recipe.h"
@@ -71,6 +72,7 @@ typedef struct vqc_code {
     int32_t *zero_points; /* [groups] when decision->has_zero_point */
     vqc_vq_code *vq;      /* codec vq: in place of codes and scales; NULL: only sizes are known */
     vqc_error_sums sums;  /* of the decoded codes against the source */
+    const vqc_sparse *sparse; /* how the codes are stored; NULL: every one */
 } vqc_code;
 
 /* Facts about the run that decisions depend on. */

@@ -168,14 +168,27 @@ static void half_emit(vqc_emitter *e, const vqc_code *code)
     bool bfloat16 = is_bfloat16(code->decision);
     bool table = bfloat16 && e->opset < 13;
     vqc_dtype dtype = table ? VQC_DTYPE_UINT16 : bfloat16 ? VQC_DTYPE_BFLOAT16 : VQC_DTYPE_FLOAT16;
+    const int64_t stored[1] = {(int64_t)(code->sparse == NULL ? 0 : code->sparse->entries)};
+    const double nothing = 0.0;
+    const vqc_emit_zero zero = {.dtype = (vqc_dtype)layer->dtype, .raw = &nothing};
     const char *codes =
-        vqc_emit_payload(e, "q", dtype, layer->dims, layer->rank, code->codes, layer->elements * 2);
+        code->sparse == NULL
+            ? vqc_emit_payload(e, "q", dtype, layer->dims, layer->rank, code->codes,
+                               layer->elements * 2)
+            : vqc_emit_payload(e, "q", dtype, stored, 1, vqc_emit_stored_codes(e, code, 2),
+                               code->sparse->entries * 2);
 
-    if (table) {
+    if (table) { /* never sparse: vqc_sparse_obstacle */
         emit_bfloat16_table(e, code, codes);
         return;
     }
-    (void)vqc_emit_cast(e, codes, (vqc_dtype)layer->dtype, layer->value->name);
+    if (code->sparse == NULL) {
+        (void)vqc_emit_cast(e, codes, zero.dtype, layer->value->name);
+    } else {
+        codes = vqc_emit_cast(e, codes, zero.dtype, VQC_FRESH);
+        (void)vqc_emit_sparse(e, code->sparse, codes, &zero, layer->dims, layer->rank,
+                              layer->value->name);
+    }
     if (e->status == VQC_OK) {
         e->status = vqc_patch_remove_constant(e->patch, layer->value, e->error);
     }
@@ -313,13 +326,15 @@ static vqc_status float8_decode(const vqc_code *code, vqc_arena *arena, float *w
     return VQC_OK;
 }
 
-/* The codes as float of shape dims: a Cast where the opset has float8, else a table of 256 values.
- */
-static const char *float8_values(vqc_emitter *e, const vqc_code *code, const int64_t *dims,
+/* All codes, or the stored ones of a sparse code, of shape dims as float: a Cast where the opset
+ * has float8, else a table of 256 values. */
+static const char *float8_floats(vqc_emitter *e, const vqc_code *code, const int64_t *dims,
                                  size_t rank)
 {
     const vqc_kernels *k = vqc_kernels_get();
-    size_t n = code->decision->layer->elements;
+    bool is_sparse = code->sparse != NULL;
+    size_t n = is_sparse ? code->sparse->entries : code->decision->layer->elements;
+    const void *raw = is_sparse ? vqc_emit_stored_codes(e, code, 1) : code->codes;
     bool e4m3fn = is_e4m3fn(code->decision);
     int64_t table_dims[1] = {256};
     uint8_t all[256];
@@ -329,7 +344,7 @@ static const char *float8_values(vqc_emitter *e, const vqc_code *code, const int
 
     if (e->opset >= 19) {
         name = vqc_emit_payload(e, "q", e4m3fn ? VQC_DTYPE_FLOAT8E4M3FN : VQC_DTYPE_FLOAT8E5M2,
-                                dims, rank, code->codes, n);
+                                dims, rank, raw, n);
         return vqc_emit_cast(e, name, VQC_DTYPE_FLOAT, VQC_FRESH);
     }
     for (int i = 0; i < 256; i++) {
@@ -345,12 +360,26 @@ static const char *float8_values(vqc_emitter *e, const vqc_code *code, const int
         values[i] = isfinite(values[i]) ? values[i] : 0.0f;
     }
     k->f32_f16_convert(values, 256, table); /* exact: both kinds are subsets of float16 */
-    name = vqc_emit_payload(e, "q", VQC_DTYPE_UINT8, dims, rank, code->codes, n);
+    name = vqc_emit_payload(e, "q", VQC_DTYPE_UINT8, dims, rank, raw, n);
     name = vqc_emit_cast(e, name, VQC_DTYPE_INT32, VQC_FRESH);
     name = vqc_emit_node(e, "Gather", VQC_FRESH,
                          vqc_emit_shared(e, VQC_DTYPE_FLOAT16, table_dims, 1, table, sizeof table),
                          name, NULL);
     return vqc_emit_cast(e, name, VQC_DTYPE_FLOAT, VQC_FRESH);
+}
+
+static const char *float8_values(vqc_emitter *e, const vqc_code *code, const char *zeros,
+                                 const int64_t *dims, size_t rank)
+{
+    const int64_t stored[1] = {(int64_t)(code->sparse == NULL ? 0 : code->sparse->entries)};
+    const float nothing = 0.0f;
+    const vqc_emit_zero zero = {.dtype = VQC_DTYPE_FLOAT, .raw = &nothing, .tensor = zeros};
+
+    if (code->sparse == NULL) {
+        return float8_floats(e, code, dims, rank);
+    }
+    return vqc_emit_sparse(e, code->sparse, float8_floats(e, code, stored, 1), &zero, dims, rank,
+                           VQC_FRESH);
 }
 
 static void float8_emit(vqc_emitter *e, const vqc_code *code)

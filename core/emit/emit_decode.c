@@ -148,23 +148,58 @@ static vqc_dtype code_dtype(const vqc_decision *d)
     return d->is_signed ? VQC_DTYPE_INT8 : VQC_DTYPE_UINT8;
 }
 
-/* The codes as whole bytes or words, of shape dims. */
-static const char *whole_codes(vqc_emitter *e, const vqc_code *code, const int64_t *dims,
-                               size_t rank)
+/* The codes as whole bytes or words, of shape dims; `zeros` as in vqc_emit_values, but whole. */
+static const char *whole_codes(vqc_emitter *e, const vqc_code *code, const char *zeros,
+                               const int64_t *dims, size_t rank)
 {
     const vqc_decision *d = code->decision;
-    size_t bytes = d->layer->elements * (d->bits == 16 ? 2 : 1);
-    return vqc_emit_payload(e, "q", code_dtype(d), dims, rank, code->codes, bytes);
+    size_t width = d->bits == 16 ? 2 : 1;
+    const int64_t stored[1] = {(int64_t)(code->sparse == NULL ? 0 : code->sparse->entries)};
+    vqc_emit_zero zero = {.dtype = code_dtype(d), .raw = &d->middle, .tensor = zeros};
+    const char *name;
+
+    if (code->sparse == NULL) {
+        return vqc_emit_payload(e, "q", zero.dtype, dims, rank, code->codes,
+                                d->layer->elements * width);
+    }
+    name = vqc_emit_payload(e, "q", zero.dtype, stored, 1, vqc_emit_stored_codes(e, code, width),
+                            code->sparse->entries * width);
+    return vqc_emit_sparse(e, code->sparse, name, &zero, dims, rank, VQC_FRESH);
+}
+
+/* The stored codes, [entries], as float of shape dims. */
+static const char *sparse_floats(vqc_emitter *e, const vqc_code *code, const char *zeros,
+                                 const int64_t *dims, size_t rank)
+{
+    const vqc_decision *d = code->decision;
+    const vqc_sparse *sparse = code->sparse;
+    const float middle = (float)d->middle;
+    const int64_t stored[1] = {(int64_t)sparse->entries};
+    vqc_emit_zero zero = {.dtype = VQC_DTYPE_FLOAT, .raw = &middle, .tensor = zeros};
+    size_t width = d->bits == 16 ? 2 : 1;
+    const void *raw = vqc_emit_stored_codes(e, code, width);
+    const char *name;
+
+    if (d->bits == 8 || d->bits == 16) {
+        name = vqc_emit_payload(e, "q", code_dtype(d), stored, 1, raw, sparse->entries * width);
+        name = vqc_emit_cast(e, name, VQC_DTYPE_FLOAT, VQC_FRESH);
+    } else {
+        name = vqc_emit_unpack(e, raw, sparse->entries, d->bits, stored, 1);
+    }
+    return vqc_emit_sparse(e, sparse, name, &zero, dims, rank, VQC_FRESH);
 }
 
 /* The codes as float, of shape dims. */
-static const char *float_codes(vqc_emitter *e, const vqc_code *code, const int64_t *dims,
-                               size_t rank)
+static const char *float_codes(vqc_emitter *e, const vqc_code *code, const char *zeros,
+                               const int64_t *dims, size_t rank)
 {
     const vqc_decision *d = code->decision;
 
+    if (code->sparse != NULL) {
+        return sparse_floats(e, code, zeros, dims, rank);
+    }
     if (d->bits == 8 || d->bits == 16) {
-        return vqc_emit_cast(e, whole_codes(e, code, dims, rank), VQC_DTYPE_FLOAT, VQC_FRESH);
+        return vqc_emit_cast(e, whole_codes(e, code, NULL, dims, rank), VQC_DTYPE_FLOAT, VQC_FRESH);
     }
     return vqc_emit_unpack(e, code->codes, d->layer->elements, d->bits, dims, rank);
 }
@@ -282,8 +317,8 @@ static void foldable_channels(vqc_emitter *e, const vqc_code *code, vqc_emit_val
     const vqc_decision *d = code->decision;
     int64_t dims[MAX_RANK];
     size_t rank = vqc_emit_scale_shape(code, dims);
-    const char *q = values(e, code, d->layer->dims, d->layer->rank);
     const char *z = d->has_zero_point ? float_zero_points(e, code, dims, rank) : NULL;
+    const char *q = values(e, code, z, d->layer->dims, d->layer->rank);
 
     q = centred(e, code, q, z);
     vqc_emit_finish(e, code, "Mul", q, vqc_emit_scales(e, code, dims, rank));
@@ -311,14 +346,15 @@ static void foldable_blocks(vqc_emitter *e, const vqc_code *code, vqc_emit_value
     const int64_t even_dims[4] = {(int64_t)g->pre, (int64_t)g->blocks, (int64_t)g->block,
                                   (int64_t)g->post};
     const int64_t odd_dims[3] = {(int64_t)g->pre, (int64_t)g->len, (int64_t)g->post};
-    const char *q = values(e, code, even ? even_dims : odd_dims, even ? 4 : 3);
     const char *z = d->has_zero_point ? float_zero_points(e, code, scale_dims, 4) : NULL;
     const char *s = vqc_emit_scales(e, code, scale_dims, 4);
+    const char *q;
 
     if (!even) {
         z = z == NULL ? NULL : spread_blocks(e, g, z);
         s = spread_blocks(e, g, s);
     }
+    q = values(e, code, z, even ? even_dims : odd_dims, even ? 4 : 3);
     q = vqc_emit_node(e, "Mul", VQC_FRESH, centred(e, code, q, z), s, NULL);
     vqc_emit_finish(e, code, "Reshape", q, vqc_emit_ints(e, layer->dims, layer->rank));
 }
@@ -381,12 +417,22 @@ static bool writes_zero_points(const vqc_decision *d)
            (d->is_static && strcmp(d->layer->op, "Gemm") == 0);
 }
 
+/* Zero points of a sparse code, [C] or one, in a shape that broadcasts against the weight. */
+static const char *along_axis(vqc_emitter *e, const vqc_code *code, const char *zeros)
+{
+    int64_t dims[MAX_RANK];
+    size_t rank = vqc_emit_scale_shape(code, dims);
+
+    return code->sparse == NULL || rank <= 1 ? zeros
+                                             : vqc_emit_reshape(e, zeros, dims, rank, VQC_FRESH);
+}
+
 void vqc_emit_dequantize(vqc_emitter *e, const vqc_code *code)
 {
     const vqc_decision *d = code->decision;
     const vqc_grouping *g = &d->grouping;
     const vqc_layer *layer = d->layer;
-    bool native4 = d->bits == 4 && e->opset >= 21;
+    bool native4 = d->bits == 4 && e->opset >= 21 && code->sparse == NULL;
     int axis = g->is_blocked ? layer->reduction_axis : layer->channel_axis;
     int64_t dims[MAX_RANK];
     size_t rank = 0;
@@ -405,13 +451,20 @@ void vqc_emit_dequantize(vqc_emitter *e, const vqc_code *code)
         q = native_int4(e, code);
         z = d->has_zero_point ? native_uint4_zero_points(e, code, dims, rank) : NULL;
     } else if (d->bits >= 8) {
-        q = whole_codes(e, code, layer->dims, layer->rank);
         z = writes_zero_points(d) ? whole_zero_points(e, code, dims, rank) : NULL;
+        q = whole_codes(e, code, d->has_zero_point ? along_axis(e, code, z) : NULL, layer->dims,
+                        layer->rank);
     } else {
-        q = vqc_emit_unpack(e, code->codes, layer->elements, d->bits, layer->dims, layer->rank);
+        const char *zeros = NULL;
+        if (d->has_zero_point) {
+            z = whole_zero_points(e, code, dims, rank);
+            zeros = code->sparse == NULL
+                        ? NULL
+                        : vqc_emit_cast(e, along_axis(e, code, z), VQC_DTYPE_FLOAT, VQC_FRESH);
+        }
+        q = float_codes(e, code, zeros, layer->dims, layer->rank);
         if (d->has_zero_point) {
             q = vqc_emit_cast(e, q, VQC_DTYPE_UINT8, VQC_FRESH);
-            z = whole_zero_points(e, code, dims, rank);
         } else { /* signed codes need no zero point per channel */
             q = vqc_emit_cast(e, centred(e, code, q, NULL), VQC_DTYPE_INT8, VQC_FRESH);
         }

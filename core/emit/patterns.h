@@ -17,10 +17,10 @@ void vqc_emit_dequantize(vqc_emitter *e, const vqc_code *code);
 /* codes -> [unpack] -> Cast -> [Sub] -> Mul -> [Reshape, Cast] -> weight. Any opset from 7 up. */
 void vqc_emit_foldable(vqc_emitter *e, const vqc_code *code);
 
-/* The same with another source of the float codes: values(e, code, dims, rank) gives them in shape
- * dims. */
-typedef const char *vqc_emit_values(vqc_emitter *e, const vqc_code *code, const int64_t *dims,
-                                    size_t rank);
+/* The same with another source of the float codes: values(e, code, zeros, dims, rank) gives them in
+ * shape dims; zeros: NULL, or the zero points as float that broadcast against it. */
+typedef const char *vqc_emit_values(vqc_emitter *e, const vqc_code *code, const char *zeros,
+                                    const int64_t *dims, size_t rank);
 void vqc_emit_foldable_with(vqc_emitter *e, const vqc_code *code, vqc_emit_values *values);
 
 /* com.microsoft MatMulNBits for every reader. */
@@ -64,6 +64,27 @@ size_t vqc_emit_place_of(const vqc_scope *scope, const Onnx__NodeProto *node);
  */
 const char *vqc_emit_unpack(vqc_emitter *e, const uint8_t *codes, size_t n, int bits,
                             const int64_t *dims, size_t rank);
+
+/* What stands where nothing is kept: `raw`, one item of `dtype`, or the tensor named `tensor` of
+ * that type that broadcasts against the weight. */
+typedef struct vqc_emit_zero {
+    vqc_dtype dtype;
+    const void *raw;
+    const char *tensor;
+} vqc_emit_zero;
+
+/*
+ * The tensor `values` [sparse->entries] of the stored codes spread to shape dims by ScatterElements
+ * (GAPS) or Gather (MASK), ending in `output`. Opset 11. Exact. code->codes or ->vq tell whether
+ * positions are known.
+ */
+const char *vqc_emit_sparse(vqc_emitter *e, const vqc_sparse *sparse, const char *values,
+                            const vqc_emit_zero *zero, const int64_t *dims, size_t rank,
+                            const char *output);
+
+/* Bytes of the stored codes of `code`, item_bytes each, in the model's arena; NULL while only sizes
+ * matter. */
+void *vqc_emit_stored_codes(vqc_emitter *e, const vqc_code *code, size_t item_bytes);
 
 /* scales (float32, or float16 times 2^-10 when the decision says so) with shape dims. */
 const char *vqc_emit_scales(vqc_emitter *e, const vqc_code *code, const int64_t *dims, size_t rank);

@@ -1,0 +1,158 @@
+#include "core/codec/sparse.h"
+
+#include <string.h>
+
+static float value_at(const float *x, size_t i)
+{
+    float value;
+
+    memcpy(&value, (const char *)x + i * sizeof value, sizeof value);
+    return value;
+}
+
+static size_t longest_gap(int bits)
+{
+    return ((size_t)1 << bits) - 1;
+}
+
+/* Entries that lie between two neighbours at this distance. */
+static size_t steps_between(size_t gap, int bits)
+{
+    return gap == 0 ? 0 : (gap - 1) / longest_gap(bits);
+}
+
+void vqc_sparse_count(const float *x, size_t n, vqc_sparse_counts *counts)
+{
+    size_t last = 0;
+
+    *counts = (vqc_sparse_counts){.elements = n};
+    for (size_t i = 0; i < n; i++) {
+        if (value_at(x, i) == 0.0f) {
+            continue;
+        }
+        for (int b = VQC_SPARSE_MIN_GAP_BITS; i - last > 3 && b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+            counts->entries[b] += steps_between(i - last, b);
+        }
+        counts->kept++;
+        last = i;
+    }
+    for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+        counts->entries[b] += counts->kept == 0 ? 1 : counts->kept;
+    }
+}
+
+vqc_sparse vqc_sparse_of(const vqc_sparse_counts *counts, vqc_sparse_form form, int gap_bits)
+{
+    return (vqc_sparse){
+        .form = form,
+        .gap_bits = gap_bits,
+        .elements = counts->elements,
+        .kept = counts->kept,
+        .entries = form == VQC_SPARSE_GAPS   ? counts->entries[gap_bits]
+                   : form == VQC_SPARSE_MASK ? counts->kept + 1
+                                             : counts->elements,
+    };
+}
+
+/* The first weight that is 0; the first of all when none is. */
+static uint32_t first_zero(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (value_at(x, i) == 0.0f) {
+            return (uint32_t)i;
+        }
+    }
+    return 0;
+}
+
+vqc_status vqc_sparse_locate(vqc_sparse *sparse, const float *x, vqc_arena *arena, vqc_error *error)
+{
+    uint32_t *positions = vqc_arena_calloc(arena, sparse->entries + 1, sizeof *positions);
+    bool gaps = sparse->form == VQC_SPARSE_GAPS;
+    size_t last = 0;
+    size_t count = 0;
+
+    if (positions == NULL) {
+        return vqc_fail_memory(error, sparse->entries * sizeof *positions);
+    }
+    if (!gaps) {
+        positions[count++] = first_zero(x, sparse->elements);
+    }
+    for (size_t i = 0; i < sparse->elements; i++) {
+        if (value_at(x, i) == 0.0f) {
+            continue;
+        }
+        while (gaps && i - last > longest_gap(sparse->gap_bits) && count < sparse->entries) {
+            last += longest_gap(sparse->gap_bits);
+            positions[count++] = (uint32_t)last;
+        }
+        if (count == sparse->entries) {
+            return vqc_fail(error, VQC_ERR_INTERNAL, "got more than %zu codes to store", count);
+        }
+        positions[count++] = (uint32_t)i;
+        last = i;
+    }
+    count = count == 0 ? 1 : count; /* all are 0: the first of them */
+    if (count != sparse->entries) {
+        return vqc_fail(error, VQC_ERR_INTERNAL, "got %zu codes to store, expected %zu", count,
+                        sparse->entries);
+    }
+    sparse->positions = positions;
+    return VQC_OK;
+}
+
+void vqc_sparse_gaps(const vqc_sparse *sparse, uint8_t *gaps)
+{
+    uint32_t last = 0;
+
+    for (size_t i = 0; i < sparse->entries; i++) {
+        gaps[i] = (uint8_t)(sparse->positions[i] - last);
+        last = sparse->positions[i];
+    }
+}
+
+void vqc_sparse_mask(const vqc_sparse *sparse, uint8_t *mask)
+{
+    memset(mask, 0, sparse->elements);
+    for (size_t i = 1; i < sparse->entries; i++) {
+        mask[sparse->positions[i]] = 1;
+    }
+}
+
+/* Inlined with a width that the compiler knows. */
+static inline void gather_items(const vqc_sparse *sparse, const unsigned char *codes, size_t width,
+                                unsigned char *out)
+{
+    for (size_t i = 0; i < sparse->entries; i++) {
+        memcpy(out + i * width, codes + sparse->positions[i] * width, width);
+    }
+}
+
+void vqc_sparse_gather(const vqc_sparse *sparse, const void *codes, size_t item_bytes, void *out)
+{
+    switch (item_bytes) {
+    case 1:
+        gather_items(sparse, codes, 1, out);
+        break;
+    case 2:
+        gather_items(sparse, codes, 2, out);
+        break;
+    case 4:
+        gather_items(sparse, codes, 4, out);
+        break;
+    default:
+        gather_items(sparse, codes, 8, out);
+        break;
+    }
+}
+
+const char *vqc_sparse_name(const vqc_sparse *sparse)
+{
+    static const char *const gaps[VQC_SPARSE_MAX_GAP_BITS + 1] = {
+        "",           "",           "2-bit gaps", "3-bit gaps", "4-bit gaps",
+        "5-bit gaps", "6-bit gaps", "7-bit gaps", "8-bit gaps"};
+
+    return sparse->form == VQC_SPARSE_GAPS   ? gaps[sparse->gap_bits]
+           : sparse->form == VQC_SPARSE_MASK ? "bit mask"
+                                             : "";
+}

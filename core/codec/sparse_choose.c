@@ -1,0 +1,171 @@
+#include "core/codec/sparse_choose.h"
+
+#include <string.h>
+
+enum {
+    SPARSE_OPSET = 11, /* CumSum, ScatterElements and BitShift are there */
+    NOTABLE_ZEROS = 10 /* reports speak of zeros from one weight in ten on */
+};
+
+static bool is_float_codec(const vqc_decision *d)
+{
+    return d->codec == &vqc_codec_float16 || d->codec == &vqc_codec_bfloat16 ||
+           d->codec == &vqc_codec_float8e4m3fn || d->codec == &vqc_codec_float8e5m2;
+}
+
+const char *vqc_sparse_obstacle(const vqc_decision *d)
+{
+    if (d->layer->scope->opset < SPARSE_OPSET) {
+        return "CumSum needs opset 11";
+    }
+    if (d->layer->elements > INT32_MAX) {
+        return "more than 2^31 weights";
+    }
+    if (d->codec != &vqc_codec_int && !is_float_codec(d)) {
+        return "the codec has no sparse form";
+    }
+    if (d->form != VQC_FORM_FOLDABLE && d->form != VQC_FORM_DEQUANTIZE) {
+        return "the operator takes dense codes only";
+    }
+    if (d->form == VQC_FORM_DEQUANTIZE && d->has_zero_point &&
+        (d->grouping.is_blocked || d->bits > 8)) {
+        return "DequantizeLinear with a zero point per block";
+    }
+    if (d->codec == &vqc_codec_bfloat16 && d->layer->scope->opset < 13) {
+        return "Cast of bfloat16 needs opset 13";
+    }
+    return NULL;
+}
+
+/* Bytes that the code adds to the file in this storage (NULL: dense). */
+static vqc_status weigh(vqc_graph *graph, const vqc_decision *d, const vqc_sparse *sparse,
+                        size_t *bytes, vqc_error *error)
+{
+    const vqc_code code = {.decision = d, .sparse = sparse};
+    vqc_patch *patch = vqc_patch_create(graph);
+    vqc_emitter emitter = {
+        .graph = graph,
+        .patch = patch,
+        .scope = d->layer->scope,
+        .arena = graph->model->arena,
+        .error = error,
+        .opset = d->layer->scope->opset,
+    };
+
+    if (patch == NULL) {
+        return vqc_fail_memory(error, 0);
+    }
+    d->codec->emit(&emitter, &code);
+    *bytes = vqc_patch_added_bytes(patch);
+    vqc_patch_drop(patch);
+    return emitter.status;
+}
+
+/* Takes the form when it is smaller than what was best. */
+static vqc_status try_form(vqc_graph *graph, const vqc_decision *d, const vqc_sparse *form,
+                           vqc_sparse *best, size_t *best_bytes, vqc_error *error)
+{
+    size_t bytes;
+    vqc_status status = weigh(graph, d, form, &bytes, error);
+
+    if (status == VQC_OK && bytes < *best_bytes) {
+        *best = *form;
+        *best_bytes = bytes;
+    }
+    return status;
+}
+
+vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const float *weights,
+                             vqc_sparse *sparse, size_t *dense_bytes, size_t *bytes,
+                             vqc_error *error)
+{
+    vqc_sparse_counts counts;
+    vqc_sparse form;
+    size_t best;
+    vqc_status status = weigh(graph, d, NULL, &best, error);
+
+    if (dense_bytes != NULL) {
+        *dense_bytes = best;
+    }
+    vqc_sparse_count(weights, d->layer->elements, &counts);
+    *sparse = vqc_sparse_of(&counts, VQC_SPARSE_NONE, 0);
+    if (counts.kept < counts.elements && vqc_sparse_obstacle(d) == NULL) {
+        if (status == VQC_OK) {
+            form = vqc_sparse_of(&counts, VQC_SPARSE_MASK, 0);
+            status = try_form(graph, d, &form, sparse, &best, error);
+        }
+        for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS && status == VQC_OK;
+             b++) {
+            form = vqc_sparse_of(&counts, VQC_SPARSE_GAPS, b);
+            status = try_form(graph, d, &form, sparse, &best, error);
+        }
+    }
+    if (bytes != NULL) {
+        *bytes = best;
+    }
+    return status;
+}
+
+vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weights,
+                             vqc_arena *arena, vqc_sparse *sparse, vqc_error *error)
+{
+    size_t n = code->elements;
+    float *decoded;
+    bool same = true;
+    vqc_status status;
+
+    code->sparse = NULL;
+    if (sparse->form == VQC_SPARSE_NONE) {
+        return VQC_OK;
+    }
+    decoded = vqc_arena_calloc(arena, n, sizeof *decoded);
+    if (decoded == NULL) {
+        return vqc_fail_memory(error, n * sizeof *decoded);
+    }
+    status = code->decision->codec->decode(code, arena, decoded, error);
+    if (status != VQC_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < n; i++) {
+        float weight;
+        memcpy(&weight, (const char *)weights + i * sizeof weight, sizeof weight);
+        same = same && (weight != 0.0f || decoded[i] == 0.0f);
+        decoded[i] = weight != 0.0f ? weight : decoded[i];
+    }
+    if (!same) {
+        status = vqc_sparse_choose(graph, code->decision, decoded, sparse, NULL, NULL, error);
+    }
+    if (status == VQC_OK && sparse->form != VQC_SPARSE_NONE) {
+        status = vqc_sparse_locate(sparse, decoded, arena, error);
+        code->sparse = sparse;
+    }
+    return status;
+}
+
+const char *vqc_sparse_pattern(const vqc_code *code, vqc_arena *arena)
+{
+    const char *name = vqc_form_name(code->decision->form);
+
+    return code->sparse == NULL
+               ? name
+               : vqc_arena_printf(arena, "%s, %s", name, vqc_sparse_name(code->sparse));
+}
+
+const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse, size_t dense_bytes,
+                              size_t bytes, vqc_arena *arena)
+{
+    size_t zeros = sparse->elements - sparse->kept;
+    double percent = 100.0 * (double)zeros / (double)sparse->elements;
+    const char *obstacle = vqc_sparse_obstacle(d);
+    const char *joint = d->reason[0] != '\0' ? "; " : "";
+
+    if (sparse->form != VQC_SPARSE_NONE) {
+        return vqc_arena_printf(arena, "%s%s%.1f%% zeros: %zu bytes as %s, %zu dense", d->reason,
+                                joint, percent, bytes, vqc_sparse_name(sparse), dense_bytes);
+    }
+    if (zeros * NOTABLE_ZEROS < sparse->elements) {
+        return d->reason;
+    }
+    return vqc_arena_printf(arena, "%s%s%.1f%% zeros do not make it smaller: %s", d->reason, joint,
+                            percent, obstacle != NULL ? obstacle : "dense is the smallest form");
+}

@@ -1,0 +1,41 @@
+/* Choosing how the code of one weight is stored: dense, or in the sparse form that is smallest. */
+#ifndef VQC_CORE_CODEC_SPARSE_CHOOSE_H
+#define VQC_CORE_CODEC_SPARSE_CHOOSE_H
+
+#include "core/codec/codec.h"
+
+/* Why the code of this decision is stored dense whatever it holds; NULL when it need not be. */
+const char *vqc_sparse_obstacle(const vqc_decision *decision);
+
+/*
+ * The smallest storage for weights [elements] (may be unaligned; what is 0 is not kept): every form
+ * is emitted with sizes only and weighed, dense wins ties. *sparse has no positions. *dense_bytes,
+ * *bytes (may be NULL): what the dense and the chosen form would add to the file. Errors: those of
+ * emitting.
+ */
+vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *decision, const float *weights,
+                             vqc_sparse *sparse, size_t *dense_bytes, size_t *bytes,
+                             vqc_error *error);
+
+/*
+ * After fit: finds the positions of what *sparse (by vqc_sparse_choose) keeps of `code`, in
+ * `arena`, and sets code->sparse (NULL: dense). Where a weight that is 0 was coded as something
+ * else, it is kept, and the form is chosen again. Errors: out of memory, those of decoding and
+ * emitting.
+ */
+vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weights,
+                             vqc_arena *arena, vqc_sparse *sparse, vqc_error *error);
+
+/* The code's pattern for reports: "foldable", "DequantizeLinear, 5-bit gaps"; NULL: out of memory.
+ */
+const char *vqc_sparse_pattern(const vqc_code *code, vqc_arena *arena);
+
+/*
+ * The decision's reason, and behind it what the zeros of the layer gained, or why they did not;
+ * nothing when they are few and the storage is dense. dense_bytes, bytes: by vqc_sparse_choose.
+ * NULL: out of memory.
+ */
+const char *vqc_sparse_reason(const vqc_decision *decision, const vqc_sparse *sparse,
+                              size_t dense_bytes, size_t bytes, vqc_arena *arena);
+
+#endif

@@ -1,0 +1,365 @@
+/*
+ * Sparse storage: every form of every code is written at exactly the size that was foretold, and
+ * the file decodes to the bits of the dense code; the smallest form is chosen.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/codec/sparse_choose.h"
+#include "core/emit/patterns.h"
+#include "core/exec/exec.h"
+#include "tests/unit/coded_layer.h"
+
+/* Gaussian values of which a share `zeros` is 0, exactly that many. */
+static float *pruned(vqc_arena *arena, size_t n, double zeros, uint64_t seed)
+{
+    float *w = vqc_arena_calloc(arena, n + 1, sizeof *w);
+    mb_random random = {seed};
+
+    cr_assert_not_null(w);
+    mb_random_fill(&random, w, n, 0.3f, 0.02f);
+    for (size_t i = 0, left = (size_t)(zeros * (double)n + 0.5); i < n; i++) {
+        if (mb_random_below(&random, n - i) < left) {
+            w[i] = 0.0f;
+            left--;
+        }
+    }
+    return w;
+}
+
+/* ---- what is stored ---- */
+
+/* Puts entries back in their places by plain loops. */
+static void check_storage(const float *x, size_t n, vqc_sparse_form form, int bits)
+{
+    vqc_arena *arena = vqc_arena_create();
+    float *stored = vqc_arena_calloc(arena, n + 2, sizeof *stored);
+    float *back = vqc_arena_calloc(arena, n + 1, sizeof *back);
+    uint8_t *side = vqc_arena_calloc(arena, n + 2, 1);
+    vqc_sparse_counts counts;
+    vqc_sparse sparse;
+    size_t at = 0;
+
+    vqc_sparse_count(x, n, &counts);
+    sparse = vqc_sparse_of(&counts, form, bits);
+    cr_assert(sparse.entries <= n + 1);
+    cr_assert_eq(vqc_sparse_locate(&sparse, x, arena, NULL), VQC_OK);
+    vqc_sparse_gather(&sparse, x, sizeof *x, stored);
+    if (form == VQC_SPARSE_GAPS) {
+        vqc_sparse_gaps(&sparse, side);
+        for (size_t i = 0; i < sparse.entries; i++) {
+            cr_assert(side[i] < 1 << bits);
+            cr_assert(i == 0 || side[i] > 0);
+            at += side[i];
+            back[at] = stored[i];
+        }
+    } else {
+        vqc_sparse_mask(&sparse, side);
+        for (size_t i = 0; i < n; i++) {
+            cr_assert(side[i] <= 1);
+            at += side[i];
+            back[i] = stored[side[i] * at];
+        }
+        cr_assert_eq(at + 1, sparse.entries);
+    }
+    cr_assert(memcmp(back, x, n * sizeof *x) == 0, "form %d, %d bits, %zu", (int)form, bits, n);
+    vqc_arena_destroy(&arena);
+}
+
+Test(sparse, positions_are_found_again)
+{
+    static const double shares[] = {0.0, 0.3, 0.9, 0.99, 0.999, 1.0};
+    vqc_arena *arena = vqc_arena_create();
+
+    for (size_t n = 1; n < 5000; n += n < 70 ? 1 : 977) {
+        for (size_t s = 0; s < sizeof shares / sizeof shares[0]; s++) {
+            float *x = pruned(arena, n, shares[s], n * 7 + s);
+            check_storage(x, n, VQC_SPARSE_MASK, 0);
+            for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+                check_storage(x, n, VQC_SPARSE_GAPS, b);
+            }
+        }
+    }
+    vqc_arena_destroy(&arena);
+}
+
+/* One kept weight at a distance around every limit. */
+Test(sparse, gaps_at_their_limits)
+{
+    static float x[2000];
+
+    for (size_t at = 0; at < 800; at++) {
+        for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+            memset(x, 0, sizeof x);
+            x[at] = 1.0f;
+            check_storage(x, 800, VQC_SPARSE_GAPS, b);
+            x[0] = 2.0f;
+            x[at + 600] = 3.0f;
+            check_storage(x, 2000, VQC_SPARSE_GAPS, b);
+        }
+    }
+}
+
+/* ---- patterns ---- */
+
+static vqc_patch *emit(const coded_layer *c, const vqc_code *code)
+{
+    vqc_patch *patch = vqc_patch_create(c->graph);
+    vqc_error error = {0};
+    vqc_emitter emitter = {
+        .graph = c->graph,
+        .patch = patch,
+        .scope = c->layer->scope,
+        .arena = c->model->arena,
+        .error = &error,
+        .opset = c->layer->scope->opset,
+    };
+
+    cr_assert_not_null(patch);
+    c->decision.codec->emit(&emitter, code);
+    cr_assert_eq(emitter.status, VQC_OK, "%s", error.message);
+    return patch;
+}
+
+/* What the file decodes W to, against the codec's decode rounded to the layer's type. */
+static void check_decoded(coded_layer *c, const char *what)
+{
+    vqc_model *again = mb_reopen(c->model);
+    vqc_graph *graph = mb_index(again);
+    float *wanted = coded_layer_decode(c);
+    size_t n = c->layer->elements;
+    vqc_buffer *got = NULL;
+    vqc_error error = {0};
+    Onnx__TensorProto *raw;
+
+    cr_assert_eq(vqc_exec_constant(graph, mb_value(graph, "W"), NULL, &got, &error), VQC_OK,
+                 "%s: %s", what, error.message);
+    cr_assert(got->dtype == c->layer->dtype && got->elements == n && got->rank == c->layer->rank,
+              "%s", what);
+    cr_assert(memcmp(got->dims, c->layer->dims, got->rank * sizeof *got->dims) == 0, "%s", what);
+    coded_layer_round((vqc_dtype)c->layer->dtype, wanted, n);
+    raw = mb_float_tensor(c->model, "", (vqc_dtype)c->layer->dtype, c->layer->dims, c->layer->rank,
+                          wanted);
+    cr_assert(memcmp(got->data, raw->raw_data.data, n * got->width) == 0,
+              "%s: not what the codec decodes", what);
+    vqc_buffer_destroy(&got);
+    vqc_graph_destroy(&graph);
+    vqc_model_destroy(&again);
+}
+
+typedef struct layer_case {
+    const char *op;
+    const char *inputs;
+    int64_t dims[4];
+    size_t rank;
+} layer_case;
+
+static const layer_case LAYERS[] = {
+    {"MatMul", "x W", {33, 21}, 2},
+    {"Conv", "x W", {20, 3, 3, 3}, 4},
+    {"LSTM", "x W R", {2, 28, 9}, 3},
+    {"MatMul", "x W", {517}, 1},
+};
+static const int64_t OPSETS[] = {11, 13, 21};
+static const double SHARES[] = {0.0, 0.5, 0.9, 0.997, 1.0};
+
+/* The layer in one form (bits 0: mask). Returns whether it can be sparse. */
+static bool write_form(const layer_case *layer, coded_layer_options o, const vqc_weight_spec *spec,
+                       double zeros, int bits)
+{
+    vqc_arena *arena = vqc_arena_create();
+    size_t n = coded_layer_elements(layer->dims, layer->rank);
+    vqc_sparse_counts counts;
+    vqc_sparse sparse;
+    vqc_error error = {0};
+    coded_layer c;
+    char what[200];
+    bool able;
+
+    o.op = layer->op;
+    o.inputs = layer->inputs;
+    c = coded_layer_make(&o, layer->dims, layer->rank, pruned(arena, n, zeros, n + (size_t)bits),
+                         spec);
+    (void)snprintf(
+        what, sizeof what, "%s opset %d type %d %s %d bits, granularity %d, %s%s, %g, %d", o.op,
+        (int)o.opset, (int)o.dtype, spec->codec, spec->bits, (int)spec->granularity,
+        vqc_form_name(c.decision.form), spec->symmetric ? "" : " asymmetric", zeros, bits);
+    able = c.decision.form != VQC_FORM_KEEP && vqc_sparse_obstacle(&c.decision) == NULL;
+    if (able) {
+        vqc_sparse_count(c.weights, n, &counts);
+        sparse = vqc_sparse_of(&counts, bits == 0 ? VQC_SPARSE_MASK : VQC_SPARSE_GAPS, bits);
+        vqc_code sizes = {.decision = &c.decision, .sparse = &sparse};
+        vqc_patch *patch = emit(&c, &sizes);
+        size_t added = vqc_patch_added_bytes(patch);
+        vqc_patch_drop(patch);
+        coded_layer_fit(&c);
+        cr_assert_eq(vqc_sparse_settle(c.graph, &c.code, c.weights, c.arena, &sparse, &error),
+                     VQC_OK, "%s: %s", what, error.message);
+        cr_assert_eq(c.code.sparse, &sparse);
+        patch = emit(&c, &c.code);
+        cr_assert_eq(vqc_patch_added_bytes(patch), added, "%s: %zu, foretold %zu", what,
+                     vqc_patch_added_bytes(patch), added);
+        cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);
+        check_decoded(&c, what);
+    }
+    coded_layer_end(&c);
+    vqc_arena_destroy(&arena);
+    return able;
+}
+
+static coded_layer_options options_at(int64_t opset)
+{
+    coded_layer_options o = coded_layer_defaults();
+    o.opset = opset;
+    o.ir_version = opset < 21 ? 8 : 10;
+    return o;
+}
+
+/* Every share of zeros in two forms. */
+static size_t all_shares(const layer_case *layer, const coded_layer_options *o,
+                         const vqc_weight_spec *spec)
+{
+    size_t written = 0;
+
+    for (size_t s = 0; s < sizeof SHARES / sizeof SHARES[0]; s++) {
+        written += write_form(layer, *o, spec, SHARES[s], 0) ? 1 : 0;
+        written += write_form(layer, *o, spec, SHARES[s], 2 + (int)(s + layer->rank) % 7) ? 1 : 0;
+    }
+    return written;
+}
+
+static void all_ints(vqc_pattern pattern, vqc_dtype dtype)
+{
+    static const int bits[] = {2, 3, 4, 6, 8, 16};
+    size_t written = 0;
+
+    for (size_t i = 0; i < 4 * 3 * 6 * 3 * 2; i++) {
+        coded_layer_options o = options_at(OPSETS[i / 4 % 3]);
+        vqc_weight_spec spec =
+            coded_layer_spec("int", bits[i / 12 % 6], (vqc_granularity)(i / 72 % 3), i / 216 == 0);
+        spec.pattern = pattern;
+        spec.block_size = i % 2 == 0 ? 7 : 3;
+        o.dtype = dtype;
+        o.as_constant = i % 5 == 0;
+        written += all_shares(&LAYERS[i % 4], &o, &spec);
+    }
+    cr_assert_gt(written, 500);
+}
+
+Test(sparse, foldable_ints)
+{
+    all_ints(VQC_PATTERN_FOLDABLE, VQC_DTYPE_FLOAT);
+}
+Test(sparse, foldable_ints_of_float16)
+{
+    all_ints(VQC_PATTERN_FOLDABLE, VQC_DTYPE_FLOAT16);
+}
+Test(sparse, dequantize_linear)
+{
+    all_ints(VQC_PATTERN_DEQUANTIZE_LINEAR, VQC_DTYPE_FLOAT);
+}
+
+Test(sparse, float_codecs)
+{
+    static const char *const codecs[] = {"float16", "bfloat16", "float8e4m3fn", "float8e5m2"};
+    size_t written = 0;
+
+    for (size_t i = 0; i < 4 * 4 * 3 * 2; i++) {
+        coded_layer_options o = options_at(OPSETS[i / 16 % 3]);
+        vqc_weight_spec spec =
+            coded_layer_spec(codecs[i / 4 % 4], 8, VQC_GRANULARITY_CHANNEL, true);
+        o.dtype = i / 48 == 0 ? VQC_DTYPE_FLOAT : VQC_DTYPE_DOUBLE;
+        written += all_shares(&LAYERS[i % 4], &o, &spec);
+    }
+    cr_assert_gt(written, 500);
+}
+
+/* ---- the choice ---- */
+
+/* Bytes of a 512 x 512 MatMul with int8 codes. */
+static void weigh_matrix(double zeros, int64_t opset, vqc_sparse *sparse, size_t *dense,
+                         size_t *bytes)
+{
+    const int64_t dims[2] = {512, 512};
+    vqc_arena *arena = vqc_arena_create();
+    vqc_weight_spec spec = coded_layer_spec("int", 8, VQC_GRANULARITY_CHANNEL, true);
+    coded_layer_options o = options_at(opset);
+    coded_layer c = coded_layer_make(&o, dims, 2, pruned(arena, 512 * 512, zeros, 5), &spec);
+    vqc_error error = {0};
+
+    cr_assert_eq(vqc_sparse_choose(c.graph, &c.decision, c.weights, sparse, dense, bytes, &error),
+                 VQC_OK, "%s", error.message);
+    coded_layer_end(&c);
+    vqc_arena_destroy(&arena);
+}
+
+Test(sparse, a_matrix_takes_what_it_should)
+{
+    vqc_sparse sparse;
+    size_t dense;
+    size_t bytes;
+
+    for (int64_t opset = 11; opset <= 21; opset += 2) {
+        weigh_matrix(0.9, opset, &sparse, &dense, &bytes);
+        cr_assert_eq(sparse.form, VQC_SPARSE_GAPS);
+        cr_assert_lt((double)bytes, 0.18 * (double)dense, "90%%: %zu of %zu", bytes, dense);
+        weigh_matrix(0.5, opset, &sparse, &dense, &bytes);
+        cr_assert_eq(sparse.form, VQC_SPARSE_MASK);
+        cr_assert_lt((double)bytes, 0.63 * (double)dense, "50%%: %zu of %zu", bytes, dense);
+        weigh_matrix(1.0, opset, &sparse, &dense, &bytes);
+        cr_assert_lt(bytes, 4000);
+    }
+}
+
+Test(sparse, dense_stays_where_it_is_smallest)
+{
+    vqc_sparse sparse;
+    size_t dense;
+    size_t bytes;
+
+    weigh_matrix(0.0, 13, &sparse, &dense, &bytes);
+    cr_assert_eq(sparse.form, VQC_SPARSE_NONE);
+    cr_assert_eq(bytes, dense);
+    weigh_matrix(0.1, 13, &sparse, &dense, &bytes); /* a bit per weight costs 12.5% */
+    cr_assert_eq(sparse.form, VQC_SPARSE_NONE);
+    weigh_matrix(0.2, 13, &sparse, &dense, &bytes);
+    cr_assert_eq(sparse.form, VQC_SPARSE_MASK);
+    weigh_matrix(0.9, 10, &sparse, &dense, &bytes); /* no CumSum */
+    cr_assert_eq(sparse.form, VQC_SPARSE_NONE);
+    cr_assert_eq(bytes, dense);
+}
+
+/* A weight that is 0 but was coded as something else keeps its code. */
+Test(sparse, codes_that_are_not_zero_are_kept)
+{
+    const int64_t dims[2] = {64, 64};
+    vqc_arena *arena = vqc_arena_create();
+    vqc_weight_spec spec = coded_layer_spec("int", 8, VQC_GRANULARITY_CHANNEL, true);
+    coded_layer_options o = options_at(13);
+    coded_layer c = coded_layer_make(&o, dims, 2, pruned(arena, 4096, 0.9, 5), &spec);
+    vqc_sparse sparse;
+    vqc_patch *patch;
+    size_t kept;
+    vqc_error error = {0};
+
+    cr_assert_eq(vqc_sparse_choose(c.graph, &c.decision, c.weights, &sparse, NULL, NULL, &error),
+                 VQC_OK);
+    kept = sparse.kept;
+    coded_layer_fit(&c);
+    for (size_t i = 0, left = 5; i < 4096 && left > 0; i++) {
+        if (c.weights[i] == 0.0f) {
+            ((int8_t *)c.code.codes)[i] = 3;
+            left--;
+        }
+    }
+    cr_assert_eq(vqc_sparse_settle(c.graph, &c.code, c.weights, c.arena, &sparse, &error), VQC_OK,
+                 "%s", error.message);
+    cr_assert_eq(sparse.kept, kept + 5);
+    cr_assert_eq(c.code.sparse, &sparse);
+    patch = emit(&c, &c.code);
+    cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);
+    check_decoded(&c, "changed codes");
+    coded_layer_end(&c);
+    vqc_arena_destroy(&arena);
+}
