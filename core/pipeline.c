@@ -329,7 +329,7 @@ static vqc_status quantize_static(run *r)
 
 /* ---- weights coded for what their layers see ---- */
 
-static vqc_status code_calibrated(run *r)
+static vqc_status code_calibrated(run *r, bool for_static)
 {
     vqc_calibrated_job job = {
         .graph = r->graph,
@@ -341,11 +341,12 @@ static vqc_status code_calibrated(run *r)
         .report = r->report,
         .progress = r->options->run->progress,
         .progress_context = r->options->run->progress_context,
+        .for_static = for_static,
     };
     vqc_messages missing = {0};
     vqc_status status;
 
-    if (vqc_recipe_is_static(r->recipe) || job.samples == NULL) {
+    if (vqc_recipe_is_static(r->recipe) != for_static || job.samples == NULL) {
         return VQC_OK;
     }
     status = vqc_program_missing(r->graph, &missing, r->error);
@@ -762,10 +763,13 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
         status = vqc_vq_share(&r.plan, recipe->path, model->arena, r.error);
     }
     if (status == VQC_OK) {
+        status = code_calibrated(&r, true);
+    }
+    if (status == VQC_OK) {
         status = quantize_static(&r);
     }
     if (status == VQC_OK) {
-        status = code_calibrated(&r);
+        status = code_calibrated(&r, false);
     }
     if (status == VQC_OK) {
         status = encode_layers(&r);

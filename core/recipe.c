@@ -357,6 +357,15 @@ bool vqc_weight_spec_can_be_dynamic(const vqc_weight_spec *spec)
            spec->granularity != VQC_GRANULARITY_BLOCK;
 }
 
+bool vqc_weight_spec_can_be_static(const vqc_weight_spec *spec)
+{
+    if (strcmp(spec->codec, "vq") == 0) {
+        return spec->codebook_type == VQC_VQ_STORAGE_INT8 && spec->stages == 1 &&
+               spec->input_groups == 1;
+    }
+    return vqc_weight_spec_can_be_dynamic(spec) && spec->symmetric;
+}
+
 vqc_weight_spec vqc_recipe_resolve(const vqc_recipe *recipe, const vqc_match_subject *subject,
                                    bool *named, bool *rule_hits)
 {

@@ -270,6 +270,10 @@ bool vqc_recipe_is_static(const vqc_recipe *recipe);
 /* index of a tensor that is no weight by itself: first: and last: never match it. */
 #define VQC_MATCH_NO_INDEX (-1)
 
+/* Whether `activations: static` can be done with it: what `dynamic` takes, symmetric, or codec vq
+ * with one int8 codeword per weight. */
+bool vqc_weight_spec_can_be_static(const vqc_weight_spec *spec);
+
 /* Facts of one layer that match: keys look at. */
 typedef struct vqc_match_subject {
     const char *tensor_name;

@@ -214,11 +214,19 @@ static void check_activations(const spec_check *check)
     const char *kind = is_static ? "static" : "dynamic";
 
     if (spec->activations == VQC_ACTIVATIONS_NONE ||
-        (vqc_weight_spec_can_be_dynamic(spec) && (!is_static || spec->symmetric))) {
+        (is_static ? vqc_weight_spec_can_be_static(spec) : vqc_weight_spec_can_be_dynamic(spec))) {
         return;
     }
     if (own != NULL) {
         char got[64];
+        if (is_static && strcmp(spec->codec, "vq") == 0) {
+            vqc_yaml_problem_add(check->context, own->place,
+                                 "%sactivations: static takes codec vq with codebook_type int8, "
+                                 "one stage and one input group; change that, or set "
+                                 "activations: none",
+                                 check->root != NULL ? "" : check->path);
+            return;
+        }
         if (!is_int) {
             (void)snprintf(got, sizeof got, "codec %s", spec->codec);
         } else if (spec->bits != 8) {

@@ -41,6 +41,9 @@ static vqc_status vq_fit(const vqc_decision *d, const float *weights, vqc_arena 
 #endif
     vqc_vq_layout_take(layout, d->layer, weights, matrix);
     status = vqc_vq_fit(&d->vq, matrix, NULL, 1, NULL, &effort, arena, code->vq, &loss, error);
+    if (status == VQC_OK) {
+        status = vqc_vq_set_scales(code, arena, error);
+    }
     return status == VQC_OK ? vqc_code_measure(code, weights, arena, error) : status;
 }
 
@@ -58,6 +61,24 @@ float vqc_vq_dequantize_scale(const vqc_vq_code *code, size_t row)
     float scale = code->book_scales[group * s->block_groups];
 
     return code->row_scales == NULL ? scale : scale * code->row_scales[row];
+}
+
+vqc_status vqc_vq_set_scales(vqc_code *code, vqc_arena *arena, vqc_error *error)
+{
+    const vqc_vq_shape *s = &code->vq->shape;
+
+    if (code->decision->form != VQC_FORM_DEQUANTIZE) {
+        return VQC_OK;
+    }
+    code->groups = s->row_scales || s->line_groups > 1 ? s->rows : 1;
+    code->scales = vqc_arena_calloc(arena, code->groups, sizeof *code->scales);
+    if (code->scales == NULL) {
+        return vqc_fail_memory(error, code->groups * sizeof *code->scales);
+    }
+    for (size_t row = 0; row < code->groups; row++) {
+        code->scales[row] = vqc_vq_dequantize_scale(code->vq, row);
+    }
+    return VQC_OK;
 }
 
 /* As DequantizeLinear computes: the codeword's integers times one scale per row. */

@@ -11,7 +11,9 @@ enum {
      * dB at 1 to 4 bits, as much as 1/27 to 1/23 more bits would (Gaussian, unlimited samples) */
     CODEBOOK_SHARE = 24,
     WASTE_SHARE = 16, /* dim auto: padding takes at most 1/16 of a line */
-    SCALE_SHARE = 32  /* channel_scale auto: scales take at most 1/32 of the indices' bytes */
+    /* uint8 times int8, summed in pairs, stays in 16 bits up to codes of this size */
+    SAFE_CODE = 64,
+    SCALE_SHARE = 32 /* channel_scale auto: scales take at most 1/32 of the indices' bytes */
 };
 
 /* channel_scale auto: standard deviation of the binary logarithm of the rows' sizes from which on
@@ -269,6 +271,9 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     d->vq_effort.seed = (uint64_t)target->vq.seed;
     d->vq_effort.sweeps = target->vq.sweeps;
     d->is_shared = spec->shared_codebook != NULL && strcmp(spec->shared_codebook, "none") != 0;
+    if (d->is_static && target->weight_codes == VQC_WEIGHT_CODES_INT8_SAFE) {
+        s->int8_limit = SAFE_CODE;
+    }
     choose_dim(spec, s, d->is_shared);
     if (!d->is_shared) {
         choose_groups(spec, s);

@@ -20,6 +20,9 @@ vqc_codebook_report vqc_vq_describe(const vqc_decision *decision);
  * in arena. */
 const char *vqc_codebook_name(const vqc_codebook_report *codebook, vqc_arena *arena);
 
+/* Fills code->scales and groups from code->vq where codewords are decoded by DequantizeLinear. */
+vqc_status vqc_vq_set_scales(vqc_code *code, vqc_arena *arena, vqc_error *error);
+
 /* The scale of row `row` where int8 codewords are decoded by DequantizeLinear. */
 float vqc_vq_dequantize_scale(const vqc_vq_code *code, size_t row);
 

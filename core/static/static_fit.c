@@ -39,7 +39,7 @@ static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_
                             bool *coded, vqc_error *error)
 {
     const vqc_codec *codec = item->decision.codec;
-    vqc_code *code = vqc_arena_calloc(arena, 1, sizeof *code);
+    vqc_code *code = item->code != NULL ? item->code : vqc_arena_calloc(arena, 1, sizeof *code);
     float *decoded = vqc_arena_alloc(arena, item->layer->elements * sizeof *decoded + 1);
     const float *weights;
     size_t elements;
@@ -54,7 +54,7 @@ static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_
     if (status == VQC_OK) {
         status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error);
     }
-    if (status == VQC_OK) {
+    if (status == VQC_OK && item->code == NULL) {
         status = codec->fit(&item->decision, weights, p->graph->model->arena, arena, code, error);
     }
     if (status == VQC_OK) {
@@ -68,6 +68,15 @@ static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_
     return status == VQC_ERR_MODEL ? VQC_OK : status; /* NaN, infinite: stays as it is */
 }
 
+/* Integers of one scale per channel at most, or codewords of such: what integer kernels take, and
+ * layers around them that are stored the same way. */
+static bool can_swap(const vqc_plan_layer *item)
+{
+    return item->decision.codec == &vqc_codec_int ||
+           (item->decision.codec == &vqc_codec_vq && item->is_static &&
+            item->decision.form == VQC_FORM_DEQUANTIZE);
+}
+
 vqc_status vqc_static_fit_weights(vqc_static_plan *p, vqc_arena *arena, vqc_error *error)
 {
     for (size_t i = 0; i < p->plan->count; i++) {
@@ -76,8 +85,8 @@ vqc_status vqc_static_fit_weights(vqc_static_plan *p, vqc_arena *arena, vqc_erro
         bool coded = false;
         vqc_status status = VQC_OK;
 
-        if (item->may_code && item->code == NULL && layer->dtype == VQC_DTYPE_FLOAT &&
-            strcmp(item->decision.codec->name, "int") == 0) {
+        if (item->may_code && item->decoded == NULL && layer->dtype == VQC_DTYPE_FLOAT &&
+            can_swap(item)) {
             status = fit_layer(p, item, arena, &coded, error);
         }
         if (status != VQC_OK) {
@@ -264,12 +273,13 @@ static vqc_status fit_bias(vqc_static_plan *p, vqc_unit *unit, size_t *raised, v
         float needed = (float)(b / (input_scale * LARGEST_BIAS_CODE)) * 1.0001f;
         if (code->groups == 1) {
             needed_for_all = fmaxf(needed_for_all, needed);
-        } else if (isfinite(needed) && needed > code->scales[o]) {
+        } else if (isfinite(needed) && needed > code->scales[o] && code->vq == NULL) {
             recode_channel(unit, weights, o, needed);
             ++*raised;
         }
     }
-    if (status == VQC_OK && code->groups == 1 && needed_for_all > code->scales[0]) {
+    if (status == VQC_OK && code->groups == 1 && needed_for_all > code->scales[0] &&
+        code->vq == NULL) {
         for (size_t o = 0; o < outputs; o++) {
             recode_channel(unit, weights, o, needed_for_all);
         }

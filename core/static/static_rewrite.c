@@ -233,6 +233,20 @@ static const float *float_bias(const rewriter *r, const vqc_unit *unit)
     return values;
 }
 
+/* Whether every bias is within 2^30 steps of input scale * weight scale; codewords cannot be coded
+ * anew for a larger scale as integers are. */
+static bool fits_codes(const vqc_code *code, const float *bias, size_t n, float input_scale)
+{
+    for (size_t c = 0; c < n; c++) {
+        float b;
+        memcpy(&b, (const char *)bias + c * sizeof b, sizeof b); /* may be unaligned */
+        if (fabsf(b) > 0x1p30f * (input_scale * code->scales[code->groups > 1 ? c : 0])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /*
  * bias = int32 codes with scale = input scale * weight scale and zero point 0, so that integer
  * kernels add it to their sums. Scales are large enough: see vqc_static_fit_bias.
@@ -252,6 +266,9 @@ static vqc_status quantize_bias(rewriter *r, const vqc_unit *unit, Onnx__NodePro
 
     if (bias == NULL || codes == NULL || scales == NULL || output == NULL) {
         return no_memory(r);
+    }
+    if (code->vq != NULL && !fits_codes(code, bias, (size_t)n, input_scale)) {
+        return VQC_OK; /* a float bias: right, though no integer kernel takes it */
     }
     for (int64_t c = 0; c < n; c++) {
         float scale = input_scale * code->scales[groups > 1 ? c : 0];

@@ -19,11 +19,14 @@ enum {
 static const double TOO_GOOD_DB = 1.0;
 
 /* Layers whose input can be observed and whose weights are read by one node. */
-static bool takes_part(const vqc_plan_layer *item)
+static bool takes_part(const vqc_calibrated_job *job, const vqc_plan_layer *item)
 {
     vqc_vq_layout layout;
+    bool is_vq = item->may_code && item->decision.codec == &vqc_codec_vq;
 
-    if (!item->may_code || item->is_static || item->code != NULL || item->layer->use_count != 1 ||
+    /* integer codes of static layers are static quantization's own business */
+    if (!item->may_code || (job->for_static ? !item->is_static || !is_vq : item->is_static) ||
+        item->code != NULL || item->layer->use_count != 1 ||
         (item->spec.shared_codebook != NULL && item->decision.codec == &vqc_codec_vq)) {
         return false;
     }
@@ -53,14 +56,16 @@ static vqc_status collect_parts(vqc_parts *r)
         vqc_plan_layer *item = &plan->layers[i];
         vqc_part *p = &r->parts[r->count];
         size_t elements;
-        if (!takes_part(item) || vqc_tensor_borrow_f32(item->layer->tensor, r->arena, &p->weights,
-                                                       &elements, r->error) != VQC_OK) {
+        if (!takes_part(r->job, item) ||
+            vqc_tensor_borrow_f32(item->layer->tensor, r->arena, &p->weights, &elements,
+                                  r->error) != VQC_OK) {
             continue; /* it will be coded by itself, or say why not */
         }
         p->item = item;
         vqc_part_set_layout(p);
-        p->may_resize = item->decision.codec == &vqc_codec_vq && item->spec.dim == 0 &&
-                        item->spec.codebook_size == 0 && item->spec.stages == 1;
+        p->may_resize = !item->is_static && item->decision.codec == &vqc_codec_vq &&
+                        item->spec.dim == 0 && item->spec.codebook_size == 0 &&
+                        item->spec.stages == 1;
         (void)vqc_bias_site_find(r->job->graph, item->layer, &p->bias);
         r->layers[r->count++] = item->layer;
     }
@@ -179,7 +184,7 @@ static vqc_status report_target(vqc_parts *r, double wanted, const vqc_score *sc
  */
 static vqc_status walk_to_target(vqc_parts *r, vqc_budget *budget)
 {
-    double wanted = r->job->recipe->accuracy.output_sqnr_db;
+    double wanted = r->wanted_db;
     bool at_most = true;
     bool have_kept = false;
     vqc_score kept = {0};
@@ -235,7 +240,7 @@ static bool any_may_resize(const vqc_parts *r)
 
 static vqc_status run_parts(vqc_parts *r)
 {
-    bool wants_target = !isnan(r->job->recipe->accuracy.output_sqnr_db);
+    bool wants_target = !isnan(r->wanted_db);
     bool resizes = any_may_resize(r) && r->job->recipe->vq.allocate != VQC_SWITCH_OFF;
     vqc_budget *budget = NULL;
     vqc_status status = vqc_samples_subset(r->job->samples, 0, HOLD_OUT, false, &r->seen, r->error);
@@ -259,6 +264,7 @@ vqc_status vqc_calibrated_run(vqc_calibrated_job *job, vqc_error *error)
         .job = job,
         .error = error,
         .threads = (int)vqc_samples_slots(job->threads),
+        .wanted_db = job->for_static ? (double)NAN : job->recipe->accuracy.output_sqnr_db,
         .arena = vqc_arena_create(),
     };
     uint64_t start = vqc_report_clock();
@@ -267,7 +273,7 @@ vqc_status vqc_calibrated_run(vqc_calibrated_job *job, vqc_error *error)
 
     if (status == VQC_OK && r.count > 0) {
         status = run_parts(&r);
-        if (status == VQC_OK) {
+        if (status == VQC_OK && !job->for_static) {
             status = write_biases(&r, &biases);
         }
         if (status == VQC_OK) {

@@ -15,6 +15,7 @@ typedef struct vqc_calibrated_job {
     const vqc_recipe *recipe;
     vqc_arena *arena; /* the model's: codes become the file's payloads */
     vqc_samples *samples;
+    bool for_static; /* only codebooks of static layers, whose biases are corrected later */
     int threads;
     vqc_report *report;
     void (*progress)(void *context, const char *stage, size_t done, size_t total);

@@ -26,6 +26,7 @@ typedef struct vqc_parts {
     size_t count;
     const vqc_layer **layers; /* [count] */
     int threads;              /* at least 1 */
+    double wanted_db;         /* output SQNR to reach; NAN: none */
     size_t coded;
     size_t samples;         /* that the walk saw */
     bool probing;           /* codes are thrown away: every layer sees the original's values */

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "core/codec/vq_form.h"
 #include "core/tensor.h"
 #include "core/vq/calibrated_internal.h"
 #include "core/vq/moments.h"
@@ -85,41 +86,46 @@ static vqc_status order_moments(fitting *f, const vqc_moments *from, vqc_error *
 
 /* ---- one layer ---- */
 
+static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f, vqc_code *out,
+                               double *loss)
+{
+    const vqc_decision *d = &p->item->decision;
+    vqc_vq_effort effort = d->vq_effort;
+    vqc_status status;
+
+    effort.threads = r->threads;
+    effort.sweeps = r->probing ? 0 : effort.sweeps;
+    out->decision = d;
+    out->elements = p->item->layer->elements;
+    out->vq = vqc_arena_calloc(r->codes, 1, sizeof *out->vq);
+    if (out->vq == NULL) {
+        return vqc_fail_memory(r->error, sizeof *out->vq);
+    }
+    status = vqc_vq_fit(&d->vq, f->target, f->moments.second, f->moments.groups, NULL, &effort,
+                        r->codes, out->vq, loss, r->error);
+    return status == VQC_OK ? vqc_vq_set_scales(out, r->codes, r->error) : status;
+}
+
 /* What the layer's codec makes of f->target, decoded into f->decoded; the code is left in *out. */
 static vqc_status code_target(vqc_parts *r, const vqc_part *p, fitting *f, vqc_code *out,
                               double *loss)
 {
     const vqc_decision *d = &p->item->decision;
-    vqc_arena *keep = r->codes;
     size_t elements = p->item->layer->elements;
-    vqc_vq_effort effort = d->vq_effort;
-    float *tensor;
+    float *tensor = vqc_arena_calloc(f->scratch, elements, sizeof *tensor);
     vqc_status status;
 
-    effort.threads = r->threads;
-    effort.sweeps = r->probing ? 0 : effort.sweeps;
     *loss = 0.0;
     memset(out, 0, sizeof *out);
-    if (d->codec == &vqc_codec_vq) {
-        out->decision = d;
-        out->elements = elements;
-        out->vq = vqc_arena_calloc(keep, 1, sizeof *out->vq);
-        if (out->vq == NULL) {
-            return vqc_fail_memory(r->error, sizeof *out->vq);
-        }
-        status = vqc_vq_fit(&d->vq, f->target, f->moments.second, f->moments.groups, NULL, &effort,
-                            keep, out->vq, loss, r->error);
-        if (status == VQC_OK) {
-            vqc_vq_decode(out->vq, f->decoded);
-        }
-        return status;
-    }
-    tensor = vqc_arena_calloc(f->scratch, elements, sizeof *tensor);
     if (tensor == NULL) {
         return vqc_fail_memory(r->error, elements * sizeof *tensor);
     }
-    vqc_vq_layout_put(f->layout, f->layer, f->target, tensor);
-    status = d->codec->fit(d, tensor, keep, keep, out, r->error);
+    if (d->codec == &vqc_codec_vq) {
+        status = fit_codebook(r, p, f, out, loss);
+    } else {
+        vqc_vq_layout_put(f->layout, f->layer, f->target, tensor);
+        status = d->codec->fit(d, tensor, r->codes, r->codes, out, r->error);
+    }
     if (status == VQC_OK) {
         status = d->codec->decode(out, f->scratch, tensor, r->error);
     }

@@ -205,6 +205,7 @@ vqc_status vqc_fit_init(vqc_fit *fit, vqc_error *error)
 static void round_int8(vqc_fit *fit)
 {
     const size_t size = fit->count * fit->dim;
+    const float limit = fit->shape->int8_limit > 0 ? (float)fit->shape->int8_limit : 127.0f;
 
     for (size_t book = 0; book < fit->stages * fit->books; book++) {
         float *values = fit->codebooks + book * size;
@@ -215,11 +216,11 @@ static void round_int8(vqc_fit *fit)
         for (size_t i = 0; i < size; i++) {
             most = fmaxf(most, fabsf(values[i]));
         }
-        scale = most / 127.0f;
+        scale = most / limit;
         fit->code->book_scales[book] = scale;
         for (size_t i = 0; i < size; i++) {
             float level = scale > 0.0f ? rintf(values[i] / scale) : 0.0f;
-            codes[i] = (int8_t)fminf(fmaxf(level, -127.0f), 127.0f);
+            codes[i] = (int8_t)fminf(fmaxf(level, -limit), limit);
             values[i] = (float)codes[i] * scale;
         }
     }

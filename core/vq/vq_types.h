@@ -44,6 +44,7 @@ typedef struct vqc_vq_shape {
     size_t block_groups;
     bool row_scales;
     vqc_vq_storage storage;
+    int int8_limit; /* largest int8 code of a codeword, 1..127; 0: 127 */
 } vqc_vq_shape;
 
 /* A coded matrix; arrays belong to the arena given to vqc_vq_fit. */

@@ -201,6 +201,53 @@ def check_zoo(model, recipe, work, tool):
     common.session(out)
 
 
+STATIC_RECIPE = """
+version: 1
+activations: static
+weights:
+  codec: vq
+  dim: 2
+  codebook_size: 64
+  codebook_type: int8
+  channel_scale: %s
+"""
+
+
+def check_static(channel_scale, work, tool):
+    """Codebooks behind static activations: nothing but integer kernels is left, and little is lost."""
+    del tool
+    recipe = os.path.join(work, "static.yaml")
+    out = os.path.join(work, "out.onnx")
+    optimized = os.path.join(work, "optimized.onnx")
+    source = os.path.join(common.ROOT, "examples", "lenet5.onnx")
+    with open(recipe, "w", encoding="utf-8") as file:
+        file.write(STATIC_RECIPE % channel_scale)
+    report = json.loads(subprocess.run(
+        [VQC, "compress", source, "-c", recipe, "-o", out, "--force", "--json", "--calib",
+         os.path.join(common.ROOT, "examples", "lenet5.calib.npz")],
+        capture_output=True, text=True, check=True).stdout)
+    codecs = [layer["codec"] for layer in report["layers"]]
+    if not all(codec.startswith("vq 2x") for codec in codecs):
+        raise AssertionError(f"coded as {codecs}")
+    onnx.checker.check_model(out, full_check=True)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = optimized
+    session = ort.InferenceSession(out, options, providers=["CPUExecutionProvider"])
+    left = [node.op_type for node in onnx.load(optimized).graph.node]
+    if {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul"} & set(left) or left.count("QLinearConv") != 2:
+        raise AssertionError(f"ONNX Runtime runs {left}")
+    data = np.load(os.path.join(common.ROOT, "examples", "lenet5.eval.npz"))
+    reference = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
+    name = reference.get_inputs()[0].name
+    images = data[name][:200]
+    right = [0, 0]
+    for image, label in zip(images, data["labels"]):
+        for place, model in enumerate((reference, session)):
+            right[place] += int(np.argmax(model.run(None, {name: image[None]})[0]) == label)
+    if right[1] < right[0] - 6:
+        raise AssertionError(f"right of 200: {right[1]}, the source {right[0]}")
+
+
 def main():
     ort.set_default_logger_severity(4)
     tool = run_tool.build_tool()
@@ -216,6 +263,8 @@ def main():
                          (layer, setting, opset, dtype)))
     for storage in ("float32", "float16", "int8"):
         jobs.append((f"shared codebook {storage}", check_shared, (storage,)))
+    for channel_scale in ("on", "off"):
+        jobs.append((f"static activations, channel_scale {channel_scale}", check_static, (channel_scale,)))
     zoo = {model.name: model for model in common.all_models()} if common.zoo_folder() else {}
     for name in ZOO_MODELS:
         for recipe in ZOO_RECIPES:
