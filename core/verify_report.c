@@ -1,11 +1,16 @@
 /* The report of both models run side by side. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/verify.h"
 
-enum { VALUE_SAMPLES = 2 /* samples on which the values inside the models are compared */ };
+enum {
+    VALUE_SAMPLES = 2, /* samples on which the values inside the models are compared */
+    MAX_WORST = 3      /* layers that a note names */
+};
 
+static const double SMALL_SHARE = 0.1; /* of the most noise: not worth a name beside it */
 static const double GOOD_DB = 20.0; /* below, the report says which node to look at */
 
 typedef struct verifier {
@@ -144,22 +149,83 @@ static const char *name_of(const verifier *v, const char *value)
                                                          : value;
 }
 
-/* The node that adds most noise, and how to leave it out. */
+/* The weight that the node of a value reads, when it is a stored one; NULL: none. */
+static const vqc_value *weight_of(const verifier *v, const char *value)
+{
+    const Onnx__NodeProto *node = source_of(v, value);
+    const vqc_value *weight =
+        node == NULL || node->n_input < 2
+            ? NULL
+            : vqc_scope_define(v->graphs[0], v->graphs[0]->scopes[0], node->input[1]);
+
+    return weight != NULL && weight->initializer != NULL ? weight : NULL;
+}
+
+/* The nodes that add most noise, loudest first; `weighted`: only those with a stored weight. */
+static size_t find_worst(const verifier *v, const vqc_value_noise *values, size_t count,
+                         bool weighted, const vqc_value_noise **worst)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t at = found < MAX_WORST ? found : MAX_WORST;
+        if (!isfinite(values[i].added) || values[i].added == 0.0 ||
+            (weighted && weight_of(v, values[i].value->name) == NULL)) {
+            continue;
+        }
+        while (at > 0 && worst[at - 1]->added < values[i].added) {
+            if (at < MAX_WORST) {
+                worst[at] = worst[at - 1];
+            }
+            at--;
+        }
+        if (at < MAX_WORST) {
+            worst[at] = &values[i];
+            found += found < MAX_WORST ? 1 : 0;
+        }
+    }
+    return found;
+}
+
+/* Layers that are only stored in fewer bits: those that hurt, and the rule that gives them more. */
+static vqc_status note_weights(verifier *v, const vqc_value_noise *const *worst, size_t count)
+{
+    char names[512];
+    size_t used = 0;
+
+    while (count > 1 && worst[count - 1]->added < worst[0]->added * SMALL_SHARE) {
+        count--;
+    }
+    for (size_t i = 0; i < count && used < sizeof names; i++) {
+        int n = snprintf(names + used, sizeof names - used, "%s\"%s\"", i > 0 ? ", " : "",
+                         weight_of(v, worst[i]->value->name)->name);
+        used += n > 0 ? (size_t)n : 0;
+    }
+    return vqc_report_note(
+        v->report, v->error,
+        "most noise of weights arises in %s (output of the first at %.1f dB). To give them 8 bits, "
+        "at "
+        "the end of the recipe: layers: [{match: {name: [%s]}, codec: int, bits: 8, granularity: "
+        "channel}]; to keep them: codec: keep",
+        names, to_db(worst[0]->noise), names);
+}
+
+/* What adds most noise, and how to leave it out. */
 static vqc_status note_worst(verifier *v, const vqc_value_noise *values, size_t count)
 {
-    const vqc_value_noise *worst = NULL;
+    const vqc_value_noise *worst[MAX_WORST];
+    bool is_static = v->report->possible_layers > 0;
+    size_t found = find_worst(v, values, count, !is_static, worst);
     const char *op;
     const char *label;
 
-    for (size_t i = 0; i < count; i++) {
-        if (isfinite(values[i].added) && (worst == NULL || values[i].added > worst->added)) {
-            worst = &values[i];
-        }
-    }
-    if (worst == NULL || worst->added == 0.0 || v->report->verification.min_sqnr_db >= GOOD_DB) {
+    if (found == 0 || v->report->verification.min_sqnr_db >= GOOD_DB) {
         return VQC_OK;
     }
-    label = label_of(v, worst->value->name, &op);
+    if (!is_static) {
+        return note_weights(v, worst, found);
+    }
+    label = label_of(v, worst[0]->value->name, &op);
     if (label == NULL || op == NULL) {
         return vqc_fail_memory(v->error, 0);
     }
@@ -168,8 +234,8 @@ static vqc_status note_worst(verifier *v, const vqc_value_noise *values, size_t 
         "most noise arises in \"%s\" (%s): its output is at %.1f dB. To leave it "
         "in float: static: {exclude: [{name: \"%s\"}]}; to keep its weight: "
         "layers: [{match: {name: \"%s\"}, codec: keep}]",
-        label, op, to_db(worst->noise), name_of(v, worst->value->name),
-        name_of(v, worst->value->name));
+        label, op, to_db(worst[0]->noise), name_of(v, worst[0]->value->name),
+        name_of(v, worst[0]->value->name));
 }
 
 static vqc_status describe_values(verifier *v)
