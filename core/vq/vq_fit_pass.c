@@ -5,9 +5,16 @@
 
 #include "core/memory.h"
 #include "core/vq/cholesky.h"
+#include "core/vq/kmeans_parts.h"
 #include "core/vq/vq_fit_internal.h"
 
-enum { MAX_DIM = VQC_VQ_MAX_DIM, MAX_METRIC = VQC_VQ_MAX_DIM * VQC_VQ_MAX_DIM };
+enum {
+    MAX_DIM = VQC_VQ_MAX_DIM,
+    MAX_METRIC = VQC_VQ_MAX_DIM * VQC_VQ_MAX_DIM,
+    POINTS = VQC_NEAREST_POINTS,
+    WORDS = VQC_NEAREST_CODEWORDS,
+    MAX_RUN = VQC_FEEDBACK_TILE /* rows that go through the kernel at a time */
+};
 
 /* T of a block of columns, and for descent T^-1: the target is base T + sum (first pass) or
  * base T + sum T^-T. */
@@ -23,13 +30,16 @@ typedef struct workspace {
     size_t *slot_keys; /* place and book of a slot, plus 1; 0: empty */
     float *scores;
     float *memory;
+    float *points; /* [MAX_RUN / POINTS][dim][POINTS] targets, for the kernel */
+    float *book;   /* what c T is, in blocks of the kernel */
     block_metric metric, own_metric;
 } workspace;
 
 typedef struct passing {
     vqc_fit *fit;
     bool first;
-    size_t slots; /* per thread */
+    bool in_panels; /* many rows at a time, by the nearest-codeword kernels */
+    size_t slots;   /* per thread */
     workspace *work;
 } passing;
 
@@ -129,29 +139,21 @@ static void choose(const passing *p, workspace *w, const vqc_fit_table *table, c
     }
 }
 
-/* Row i of a visit, sub-vectors along columns. */
-static void visit_row(const passing *p, workspace *w, const vqc_feedback_visit *v, size_t i,
-                      size_t group)
+/* What the row's codeword should come near to in the metric, entry i at target[i * stride] (on
+ * entry 0). */
+static void make_target(const passing *p, const vqc_feedback_visit *v, size_t i,
+                        const vqc_fit_place *place, const block_metric *m, float *target)
 {
-    vqc_fit *fit = p->fit;
+    const vqc_fit *fit = p->fit;
     const size_t dim = fit->dim;
     const float *sum = v->sum + i * v->sum_stride;
-    vqc_fit_place place = vqc_fit_place_at(fit, v->step, v->row + i);
-    bool masked = is_partly_masked(fit, place.first, 1, place.entries);
-    const block_metric *m = masked ? &w->own_metric : &w->metric;
-    const vqc_fit_table *table = masked ? &w->own : &w->shared;
-    float scale = fit->scales != NULL ? fit->scales[place.row] : 1.0f;
-    float target[MAX_DIM] = {0};
+    const float scale = fit->scales != NULL ? fit->scales[place->row] : 1.0f;
 
-    if (masked) {
-        make_metric(p, group, v->col, v->width, fit->mask + place.first, &w->own_metric);
-        vqc_fit_table_fill(&w->own, fit, place.book, w->own_metric.forward, false);
-    }
     for (size_t j = 0; j < v->width; j++) {
-        float base = fit->weights[place.first + j];
+        float base = fit->weights[place->first + j];
 
         if (!p->first) {
-            base -= fit->errors[place.first + j];
+            base -= fit->errors[place->first + j];
         }
         for (size_t c = j; c < v->width; c++) {
             target[c] += base * m->forward[j * dim + c];
@@ -167,8 +169,143 @@ static void visit_row(const passing *p, workspace *w, const vqc_feedback_visit *
     for (size_t j = 0; j < v->width; j++) {
         target[j] = scale > 0.0f ? target[j] / scale : 0.0f;
     }
+}
+
+/* Row i of a visit, sub-vectors along columns. */
+static void visit_row(const passing *p, workspace *w, const vqc_feedback_visit *v, size_t i,
+                      size_t group)
+{
+    vqc_fit *fit = p->fit;
+    vqc_fit_place place = vqc_fit_place_at(fit, v->step, v->row + i);
+    bool masked = is_partly_masked(fit, place.first, 1, place.entries);
+    const block_metric *m = masked ? &w->own_metric : &w->metric;
+    const vqc_fit_table *table = masked ? &w->own : &w->shared;
+    float target[MAX_DIM] = {0};
+
+    if (masked) {
+        make_metric(p, group, v->col, v->width, fit->mask + place.first, &w->own_metric);
+        vqc_fit_table_fill(&w->own, fit, place.book, w->own_metric.forward, false);
+    }
+    make_target(p, v, i, &place, m, target);
     choose(p, w, table, target, place.vector);
     set_delta(fit, &place, 0, v->delta + i * v->width, 1);
+}
+
+/* Codewords of `book` times `metric` as the kernels want them: half the squared length, then minus
+ * the entries. The value of a codeword is half its squared distance less half that of 0. */
+static void fill_book(const vqc_fit *fit, size_t book, const float *metric, float *out)
+{
+    const size_t dim = fit->dim;
+    const float *from = fit->codebooks + book * fit->count * dim;
+
+    for (size_t first = 0; first < fit->count; first += WORDS, out += (dim + 1) * WORDS) {
+        float words[MAX_DIM][WORDS] = {{0}};
+        float length[WORDS] = {0};
+        const size_t here = fit->count - first < WORDS ? fit->count - first : (size_t)WORDS;
+
+        for (size_t k = 0; k < here; k++) {
+            for (size_t i = 0; i < dim; i++) {
+                words[i][k] = from[(first + k) * dim + i];
+            }
+        }
+        for (size_t i = 0; i < dim; i++) {
+            float sum[WORDS] = {0};
+
+            for (size_t j = 0; j <= i; j++) {
+                const float factor = metric[j * dim + i];
+#pragma omp simd
+                for (size_t k = 0; k < WORDS; k++) {
+                    sum[k] += words[j][k] * factor;
+                }
+            }
+#pragma omp simd
+            for (size_t k = 0; k < WORDS; k++) {
+                length[k] += sum[k] * sum[k];
+                out[(1 + i) * WORDS + k] = -sum[k];
+            }
+        }
+        for (size_t k = 0; k < WORDS; k++) {
+            out[k] = k < here ? 0.5f * length[k] : (float)INFINITY;
+        }
+    }
+}
+
+/* Squared distance of a target in a panel from codeword `index` of a packed book. */
+static float packed_distance(const float *book, size_t dim, size_t index, const float *target)
+{
+    const float *word = book + index / WORDS * (dim + 1) * WORDS + WORDS + index % WORDS;
+    float sum = 0.0f;
+
+    for (size_t i = 0; i < dim; i++) {
+        const float off = target[i * POINTS] + word[i * WORDS];
+        sum += off * off;
+    }
+    return sum;
+}
+
+/* Rows [i, i + rows) of a visit, at most MAX_RUN, that share w->book and w->metric. In descent a
+ * codeword is kept unless a better one is found. */
+static void visit_panels(const passing *p, workspace *w, const vqc_feedback_visit *v, size_t i,
+                         size_t rows)
+{
+    vqc_fit *fit = p->fit;
+    const size_t dim = fit->dim;
+    uint16_t codes[MAX_RUN];
+
+    for (size_t r = 0; r < rows; r++) {
+        vqc_fit_place place = vqc_fit_place_at(fit, v->step, v->row + i + r);
+        float *out = w->points + r / POINTS * dim * POINTS + r % POINTS;
+        float target[MAX_DIM] = {0};
+
+        make_target(p, v, i + r, &place, &w->metric, target);
+        for (size_t j = 0; j < dim; j++) {
+            out[j * POINTS] = target[j];
+        }
+    }
+    kmeans_nearest_choose(dim)(&(vqc_nearest){.x = w->points,
+                                              .n = rows,
+                                              .dim = dim,
+                                              .book = w->book,
+                                              .count = fit->count,
+                                              .codes = codes});
+    for (size_t r = 0; r < rows; r++) {
+        vqc_fit_place place = vqc_fit_place_at(fit, v->step, v->row + i + r);
+        const float *target = w->points + r / POINTS * dim * POINTS + r % POINTS;
+        uint16_t *index = &fit->indices[place.vector];
+
+        if (p->first || (codes[r] != *index && packed_distance(w->book, dim, codes[r], target) <
+                                                   packed_distance(w->book, dim, *index, target))) {
+            *index = codes[r];
+        }
+        set_delta(fit, &place, 0, v->delta + (i + r) * v->width, 1);
+    }
+}
+
+/* The group of a row; the book of its sub-vector in this step. */
+static size_t group_and_book(const vqc_fit *fit, const vqc_feedback_visit *v, size_t row,
+                             size_t *book)
+{
+    *book = vqc_fit_place_at(fit, v->step, row).book;
+    return fit->has_metric ? row / (fit->rows / fit->metric.groups) : 0;
+}
+
+static void visit_runs(const passing *p, workspace *w, const vqc_feedback_visit *v)
+{
+    const vqc_fit *fit = p->fit;
+    size_t book, next_book;
+
+    for (size_t i = 0, end; i < v->rows; i = end) {
+        const size_t group = group_and_book(fit, v, v->row + i, &book);
+
+        end = i + 1;
+        while (end < v->rows && end - i < MAX_RUN &&
+               group_and_book(fit, v, v->row + end, &next_book) == group && next_book == book) {
+            end++;
+        }
+        make_metric(p, group, v->col, v->width, NULL, &w->metric);
+        fill_book(fit, book, w->metric.forward, w->book);
+        visit_panels(p, w, v, i, end - i);
+    }
 }
 
 static void visit_block(const passing *p, workspace *w, const vqc_feedback_visit *v)
@@ -255,6 +392,8 @@ static void visit(void *context, const vqc_feedback_visit *v)
 
     if (p->fit->shape->down_rows) {
         visit_column(p, w, v);
+    } else if (p->in_panels) {
+        visit_runs(p, w, v);
     } else {
         visit_block(p, w, v);
     }
@@ -265,6 +404,15 @@ static bool set_workspace(const passing *p, workspace *w)
     size_t floats = vqc_fit_table_floats(p->fit);
     size_t size;
 
+    if (p->in_panels) {
+        const size_t points = MAX_RUN * p->fit->dim;
+
+        w->memory =
+            calloc(points + kmeans_book_floats(p->fit->dim, p->fit->count), sizeof *w->memory);
+        w->points = w->memory;
+        w->book = w->memory == NULL ? NULL : w->memory + points;
+        return w->memory != NULL;
+    }
     if (!vqc_size_mul(floats, p->slots + 3, &size) || !vqc_size_mul(size, sizeof(float), &size)) {
         return false;
     }
@@ -285,7 +433,9 @@ static bool set_workspace(const passing *p, workspace *w)
 
 vqc_status vqc_fit_pass(vqc_fit *fit, vqc_feedback_mode mode, vqc_error *error)
 {
-    passing p = {.fit = fit, .first = mode == VQC_FEEDBACK_FIRST};
+    passing p = {.fit = fit,
+                 .first = mode == VQC_FEEDBACK_FIRST,
+                 .in_panels = !fit->shape->down_rows && fit->stages == 1 && fit->mask == NULL};
     vqc_feedback_pass pass = {.mode = mode,
                               .rows = fit->rows,
                               .cols = fit->cols,
