@@ -12,7 +12,11 @@ static const double SHRINKAGE = 0.2;
 static const double MOST_SHRINKAGE = 0.9;
 static const double LEAST_SHRINKAGE = 0.001;
 
-enum { MAX_SAMPLES = 1024 /* unless the recipe says otherwise; the memory limit comes first */ };
+enum {
+    MAX_SAMPLES = 1024,      /* unless the recipe says otherwise; the memory limit comes first */
+    PROBE_VECTORS = 4096,    /* that a layer is probed with */
+    PROBE_KMEANS_PASSES = 10 /* over its sub-vectors */
+};
 
 /* One layer in work. */
 typedef struct fitting {
@@ -94,7 +98,12 @@ static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f
     vqc_status status;
 
     effort.threads = r->threads;
-    effort.sweeps = r->probing ? 0 : effort.sweeps;
+    if (r->probing) {
+        effort.sweeps = 0;
+        effort.kmeans_iterations = effort.kmeans_iterations < PROBE_KMEANS_PASSES
+                                       ? effort.kmeans_iterations
+                                       : PROBE_KMEANS_PASSES;
+    }
     out->decision = d;
     out->elements = p->item->layer->elements;
     out->vq = vqc_arena_calloc(r->codes, 1, sizeof *out->vq);
@@ -306,6 +315,7 @@ vqc_status vqc_parts_walk(vqc_parts *r)
     vqc_calibrated_job *job = r->job;
     vqc_sequence_options options = {
         .max_samples = job->recipe->vq.samples > 0 ? (size_t)job->recipe->vq.samples : MAX_SAMPLES,
+        .max_vectors = r->probing ? PROBE_VECTORS : 0,
         .threads = job->threads,
     };
     vqc_sequence *sequence = NULL;

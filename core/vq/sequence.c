@@ -66,6 +66,7 @@ vqc_status vqc_sequence_create(const vqc_graph *graph, const vqc_layer *const *l
     self->source = samples;
     self->threads =
         options != NULL && options->threads > 0 ? options->threads : omp_get_max_threads();
+    self->max_vectors = options != NULL ? options->max_vectors : 0;
     self->memory_limit = options != NULL && options->memory_limit_bytes > 0
                              ? options->memory_limit_bytes
                              : DEFAULT_MEMORY;

@@ -32,6 +32,7 @@ typedef struct vqc_sequence vqc_sequence;
 
 typedef struct vqc_sequence_options {
     size_t max_samples;        /* taken evenly from the source; 0: 64 */
+    size_t max_vectors;        /* of a layer, over all samples; 0: 65536 */
     int threads;               /* at most; 0: one per core */
     size_t memory_limit_bytes; /* of the values kept between two calls, and of one layer's moments;
                                   0: 1 GiB */

@@ -63,6 +63,7 @@ struct vqc_sequence {
     vqc_samples *source;
     int threads;
     size_t memory_limit;
+    size_t max_vectors; /* 0: as many as moments gain by */
     vqc_sequence_value *values;
     size_t value_count;
     size_t value_capacity;

@@ -368,6 +368,7 @@ static vqc_status accumulate(const vqc_sequence *self, const vqc_vectors *vector
     wanted = VECTORS_PER_COLUMN * s.cols;
     wanted = wanted < LEAST_VECTORS ? (size_t)LEAST_VECTORS : wanted;
     wanted = wanted > MOST_VECTORS ? (size_t)MOST_VECTORS : wanted;
+    wanted = self->max_vectors > 0 && wanted > self->max_vectors ? self->max_vectors : wanted;
     wanted = (wanted + site->samples - 1) / site->samples;
     if (!allocate(&s)) {
         status = vqc_fail_memory(error, s.groups * s.cols * s.cols * sizeof(double));
