@@ -282,33 +282,49 @@ typedef struct scoring {
     bool *right;       /* [samples] */
 } scoring;
 
-static vqc_status score_sample(const scoring *s, size_t index, vqc_runner *runner, vqc_error *error)
+/* outputs[o] NULL: the same as the original's. */
+static vqc_status judge_sample(const scoring *s, size_t index, const vqc_buffer *const *outputs,
+                               vqc_error *error)
 {
     const vqc_reference *self = s->self;
     const kept *sample = &self->samples[index];
+
+    for (size_t o = 0; o < self->output_count; o++) {
+        const vqc_buffer *got = outputs[o] != NULL ? outputs[o] : sample->outputs[o];
+
+        if (got->elements != sample->outputs[o]->elements) {
+            return vqc_fail(error, VQC_ERR_MODEL,
+                            "output %zu: got %zu elements, expected %zu as from the original", o,
+                            got->elements, sample->outputs[o]->elements);
+        }
+        if (vqc_class_of(got->dtype) != VQC_CLASS_NONE) {
+            compare(sample->outputs[o], got, &s->sums[index * self->output_count + o]);
+        }
+    }
+    if (self->output_count > 0) {
+        int64_t ref = top1(sample->outputs[0]);
+        int64_t got = outputs[0] != NULL ? top1(outputs[0]) : ref;
+
+        s->agrees[index] = ref == got;
+        s->right_ref[index] = sample->has_label && ref >= 0 && ref == sample->label;
+        s->right[index] = sample->has_label && got >= 0 && got == sample->label;
+    }
+    return VQC_OK;
+}
+
+static vqc_status score_sample(const scoring *s, size_t index, vqc_runner *runner, vqc_error *error)
+{
+    const vqc_reference *self = s->self;
     vqc_buffer **outputs = calloc(self->output_count + 1, sizeof(void *));
     vqc_status status;
 
     if (outputs == NULL) {
         return vqc_fail_memory(error, self->output_count * sizeof(void *));
     }
-    status =
-        vqc_runner_run(runner, (const vqc_buffer *const *)sample->inputs, outputs, NULL, error);
-    for (size_t o = 0; o < self->output_count && status == VQC_OK; o++) {
-        if (outputs[o]->elements != sample->outputs[o]->elements) {
-            status = vqc_fail(error, VQC_ERR_MODEL,
-                              "output %zu: got %zu elements, expected %zu as from the original", o,
-                              outputs[o]->elements, sample->outputs[o]->elements);
-        } else if (vqc_class_of(outputs[o]->dtype) != VQC_CLASS_NONE) {
-            compare(sample->outputs[o], outputs[o], &s->sums[index * self->output_count + o]);
-        }
-    }
-    if (status == VQC_OK && self->output_count > 0) {
-        int64_t ref = top1(sample->outputs[0]);
-        int64_t got = top1(outputs[0]);
-        s->agrees[index] = ref == got;
-        s->right_ref[index] = sample->has_label && ref >= 0 && ref == sample->label;
-        s->right[index] = sample->has_label && got >= 0 && got == sample->label;
+    status = vqc_runner_run(runner, (const vqc_buffer *const *)self->samples[index].inputs, outputs,
+                            NULL, error);
+    if (status == VQC_OK) {
+        status = judge_sample(s, index, (const vqc_buffer *const *)outputs, error);
     }
     clear_buffers(outputs, self->output_count);
     return status;
@@ -391,6 +407,24 @@ static void sum_up(const scoring *s, size_t samples, vqc_score *out)
     out->accuracy = labels > 0 ? (double)right / (double)labels : (double)NAN;
 }
 
+static vqc_status start_scoring(scoring *s, size_t samples, vqc_error *error)
+{
+    s->sums = calloc(samples * s->self->output_count + 1, sizeof *s->sums);
+    s->agrees = calloc(samples + 1, 3);
+    if (s->sums == NULL || s->agrees == NULL) {
+        return vqc_fail_memory(error, samples * sizeof *s->sums);
+    }
+    s->right_ref = s->agrees + samples;
+    s->right = s->agrees + 2 * samples;
+    return VQC_OK;
+}
+
+static void end_scoring(scoring *s)
+{
+    free(s->sums);
+    free(s->agrees);
+}
+
 vqc_status vqc_reference_score(const vqc_reference *self, const vqc_model *model, size_t samples,
                                int threads, vqc_score *out, vqc_error *error)
 {
@@ -404,22 +438,43 @@ vqc_status vqc_reference_score(const vqc_reference *self, const vqc_model *model
     if (status == VQC_OK) {
         status = vqc_program_create(graph, NULL, &program, error);
     }
-    s.sums = calloc(samples * self->output_count + 1, sizeof *s.sums);
-    s.agrees = calloc(samples + 1, 3);
-    if (status == VQC_OK && (s.sums == NULL || s.agrees == NULL)) {
-        status = vqc_fail_memory(error, samples * sizeof *s.sums);
+    if (status == VQC_OK) {
+        status = start_scoring(&s, samples, error);
     }
     if (status == VQC_OK) {
-        s.right_ref = s.agrees + samples;
-        s.right = s.agrees + 2 * samples;
         status = score_all(&s, program, samples, threads, error);
     }
     if (status == VQC_OK) {
         sum_up(&s, samples, out);
     }
-    free(s.sums);
-    free(s.agrees);
+    end_scoring(&s);
     vqc_program_destroy(&program);
     vqc_graph_destroy(&graph);
+    return status;
+}
+
+const vqc_buffer *const *vqc_reference_inputs(const vqc_reference *self, size_t sample)
+{
+    return (const vqc_buffer *const *)self->samples[sample].inputs;
+}
+
+size_t vqc_reference_outputs(const vqc_reference *self)
+{
+    return self->output_count;
+}
+
+vqc_status vqc_reference_compare(const vqc_reference *self, const vqc_buffer *const *outputs,
+                                 size_t samples, vqc_score *out, vqc_error *error)
+{
+    scoring s = {.self = self};
+    vqc_status status = start_scoring(&s, samples, error);
+
+    for (size_t i = 0; i < samples && status == VQC_OK; i++) {
+        status = judge_sample(&s, i, outputs + i * self->output_count, error);
+    }
+    if (status == VQC_OK) {
+        sum_up(&s, samples, out);
+    }
+    end_scoring(&s);
     return status;
 }

@@ -41,4 +41,14 @@ size_t vqc_reference_count(const vqc_reference *reference);
 vqc_status vqc_reference_score(const vqc_reference *reference, const vqc_model *model,
                                size_t samples, int threads, vqc_score *out, vqc_error *error);
 
+/* Inputs of a kept sample in the order of the program's, NULL where a default is taken. */
+const vqc_buffer *const *vqc_reference_inputs(const vqc_reference *reference, size_t sample);
+
+size_t vqc_reference_outputs(const vqc_reference *reference);
+
+/* The score when outputs[sample * vqc_reference_outputs() + output] came on the first `samples`
+ * samples; NULL: the same as the original's. */
+vqc_status vqc_reference_compare(const vqc_reference *reference, const vqc_buffer *const *outputs,
+                                 size_t samples, vqc_score *out, vqc_error *error);
+
 #endif

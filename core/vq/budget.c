@@ -10,7 +10,8 @@ enum {
     PROBE_SAMPLES = 16, /* that single layers are measured on */
     MIN_VECTORS = 8,    /* sub-vectors per codeword, to be trained */
     NODE_BYTES = 450,   /* nodes, names and shapes of a codebook pattern, about */
-    INT8_NODE_BYTES = 200
+    INT8_NODE_BYTES = 200,
+    MAX_KEPT = 512 << 20 /* bytes of values of the original that single layers are run from */
 };
 
 /* Sub-vectors and codewords that layers may get; 0 codewords: int8 with a scale per channel. */
@@ -121,6 +122,11 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
     p->probing = true;
     p->codes = vqc_arena_create();
     status = p->codes == NULL ? vqc_fail_memory(p->error, 0) : vqc_parts_walk(p);
+    if (status == VQC_OK) {
+        status =
+            vqc_downstream_create(p->job->graph, p->layers, p->count, p->seen, p->measure,
+                                  PROBE_SAMPLES, MAX_KEPT, p->job->threads, &p->behind, p->error);
+    }
     for (size_t i = 0; i < p->count && status == VQC_OK; i++) {
         const vqc_decision *d = &p->parts[i].item->decision;
         candidate *c = &self->items[self->count];
@@ -144,6 +150,7 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
             p->job->progress(p->job->progress_context, "allocate", i + 1, p->count);
         }
     }
+    vqc_downstream_destroy(&p->behind);
     p->probing = false;
     return status;
 }

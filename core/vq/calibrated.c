@@ -108,7 +108,9 @@ vqc_status vqc_parts_score(vqc_parts *r, size_t only, size_t samples, vqc_score 
             status = exchange(r, &list[count++], p->bias.tensor, p->bias_values, p->bias.channels);
         }
     }
-    if (status == VQC_OK) {
+    if (status == VQC_OK && only != SIZE_MAX && r->behind != NULL) {
+        status = vqc_downstream_score(r->behind, only, score, r->error);
+    } else if (status == VQC_OK) {
         status = vqc_reference_score(r->measure, r->job->graph->model, samples, r->job->threads,
                                      score, r->error);
     }
@@ -287,6 +289,7 @@ vqc_status vqc_calibrated_run(vqc_calibrated_job *job, vqc_error *error)
         }
     }
     vqc_samples_destroy(&r.seen);
+    vqc_downstream_destroy(&r.behind);
     vqc_reference_destroy(&r.measure);
     vqc_arena_take(job->arena, &r.codes);
     vqc_arena_destroy(&r.arena);

@@ -5,6 +5,7 @@
 #include "core/static/measure.h"
 #include "core/vq/bias_site.h"
 #include "core/vq/calibrated.h"
+#include "core/vq/downstream.h"
 #include "core/vq/vq_layout.h"
 
 /* A layer that is coded for what it sees. */
@@ -34,6 +35,7 @@ typedef struct vqc_parts {
     vqc_arena *codes;       /* of the walk in hand */
     vqc_samples *seen;      /* calibration samples without those kept apart */
     vqc_reference *measure; /* the original's outputs on those kept apart; NULL: not needed */
+    vqc_downstream *behind; /* while single parts are measured; NULL: whole models are run */
 } vqc_parts;
 
 /* Takes the layout from the decision; after each change of it. */
@@ -43,7 +45,7 @@ void vqc_part_set_layout(vqc_part *part);
 vqc_status vqc_parts_walk(vqc_parts *p);
 
 /* Runs the model with the codes of all parts (SIZE_MAX), or with that of one and the original
- * weights elsewhere. */
+ * weights elsewhere (then on the samples of p->behind, if that is there). */
 vqc_status vqc_parts_score(vqc_parts *p, size_t only, size_t samples, vqc_score *score);
 
 /*
