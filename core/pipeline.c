@@ -9,6 +9,7 @@
 
 #include "core/codec/sparse_choose.h"
 #include "core/codec/vq_form.h"
+#include "core/emit/patterns.h"
 #include "core/fold/fold.h"
 #include "core/metrics.h"
 #include "core/opset.h"
@@ -490,6 +491,10 @@ static vqc_status report_coded(run *r, const vqc_plan_layer *item, const vqc_cod
     out->pattern = vqc_sparse_pattern(code, r->report->arena);
     if (item->decision.codec == &vqc_codec_vq) {
         out->codebook = vqc_vq_describe(&item->decision);
+        if (code->sparse != NULL) {
+            out->codebook.index_bytes =
+                vqc_emit_index_bytes(&item->decision.vq, code->sparse->entries);
+        }
     }
     if (!r->options->run->dry_run) {
         out->metrics = metrics_of(&code->sums);

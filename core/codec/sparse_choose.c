@@ -21,11 +21,20 @@ const char *vqc_sparse_obstacle(const vqc_decision *d)
     if (d->layer->elements > INT32_MAX) {
         return "more than 2^31 weights";
     }
+    if (d->codec == &vqc_codec_vq) {
+        return d->vq.dim > 1 || d->vq.stages > 1 || vqc_vq_books(&d->vq) > 1 || d->is_shared
+                   ? "only scalars of one codebook (dim 1) have a sparse form"
+                   : NULL;
+    }
     if (d->codec != &vqc_codec_int && !is_float_codec(d)) {
         return "the codec has no sparse form";
     }
-    if (d->form != VQC_FORM_FOLDABLE && d->form != VQC_FORM_DEQUANTIZE) {
+    if (d->form != VQC_FORM_FOLDABLE && d->form != VQC_FORM_DEQUANTIZE &&
+        d->form != VQC_FORM_DYNAMIC_MATMUL && d->form != VQC_FORM_DYNAMIC_CONV) {
         return "the operator takes dense codes only";
+    }
+    if (d->form != VQC_FORM_FOLDABLE && d->form != VQC_FORM_DEQUANTIZE && d->has_zero_point) {
+        return "the operator has a zero point per channel";
     }
     if (d->form == VQC_FORM_DEQUANTIZE && d->has_zero_point &&
         (d->grouping.is_blocked || d->bits > 8)) {
@@ -75,6 +84,42 @@ static vqc_status try_form(vqc_graph *graph, const vqc_decision *d, const vqc_sp
     return status;
 }
 
+/* The weights in the order in which the codec stores their codes: *out is x, or in `arena`. */
+static vqc_status in_stored_order(const vqc_decision *d, const float *x, vqc_arena *arena,
+                                  const float **out, vqc_error *error)
+{
+    vqc_vq_layout layout = d->vq_layout;
+    float *stored;
+
+    *out = x;
+    if (d->codec != &vqc_codec_vq || !layout.is_permuted) {
+        return VQC_OK;
+    }
+    stored = vqc_arena_calloc(arena, d->layer->elements, sizeof *stored);
+    if (stored == NULL) {
+        return vqc_fail_memory(error, d->layer->elements * sizeof *stored);
+    }
+    layout.down_rows = false; /* entries as they come */
+    vqc_vq_layout_take(&layout, d->layer, x, stored);
+    *out = stored;
+    return VQC_OK;
+}
+
+vqc_status vqc_sparse_count_layer(const vqc_decision *d, const float *weights,
+                                  vqc_sparse_counts *counts, vqc_error *error)
+{
+    vqc_arena *arena = vqc_arena_create();
+    const float *stored;
+    vqc_status status = arena == NULL ? vqc_fail_memory(error, 0)
+                                      : in_stored_order(d, weights, arena, &stored, error);
+
+    if (status == VQC_OK) {
+        vqc_sparse_count(stored, d->layer->elements, counts);
+    }
+    vqc_arena_destroy(&arena);
+    return status;
+}
+
 vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const float *weights,
                              vqc_sparse *sparse, size_t *dense_bytes, size_t *bytes,
                              vqc_error *error)
@@ -87,13 +132,16 @@ vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const floa
     if (dense_bytes != NULL) {
         *dense_bytes = best;
     }
-    vqc_sparse_count(weights, d->layer->elements, &counts);
+    if (status == VQC_OK) {
+        status = vqc_sparse_count_layer(d, weights, &counts, error);
+    }
+    if (status != VQC_OK) {
+        return status;
+    }
     *sparse = vqc_sparse_of(&counts, VQC_SPARSE_NONE, 0);
     if (counts.kept < counts.elements && vqc_sparse_obstacle(d) == NULL) {
-        if (status == VQC_OK) {
-            form = vqc_sparse_of(&counts, VQC_SPARSE_MASK, 0);
-            status = try_form(graph, d, &form, sparse, &best, error);
-        }
+        form = vqc_sparse_of(&counts, VQC_SPARSE_MASK, 0);
+        status = try_form(graph, d, &form, sparse, &best, error);
         for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS && status == VQC_OK;
              b++) {
             form = vqc_sparse_of(&counts, VQC_SPARSE_GAPS, b);
@@ -111,6 +159,7 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
 {
     size_t n = code->elements;
     float *decoded;
+    const float *stored;
     bool same = true;
     vqc_status status;
 
@@ -135,10 +184,14 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
     if (!same) {
         status = vqc_sparse_choose(graph, code->decision, decoded, sparse, NULL, NULL, error);
     }
-    if (status == VQC_OK && sparse->form != VQC_SPARSE_NONE) {
-        status = vqc_sparse_locate(sparse, decoded, arena, error);
-        code->sparse = sparse;
+    if (status != VQC_OK || sparse->form == VQC_SPARSE_NONE) {
+        return status;
     }
+    status = in_stored_order(code->decision, decoded, arena, &stored, error);
+    if (status == VQC_OK) {
+        status = vqc_sparse_locate(sparse, stored, arena, error);
+    }
+    code->sparse = sparse;
     return status;
 }
 

@@ -7,6 +7,11 @@
 /* Why the code of this decision is stored dense whatever it holds; NULL when it need not be. */
 const char *vqc_sparse_obstacle(const vqc_decision *decision);
 
+/* Counts for weights [elements] (may be unaligned) in the order in which the codec stores their
+ * codes. Errors: out of memory. */
+vqc_status vqc_sparse_count_layer(const vqc_decision *decision, const float *weights,
+                                  vqc_sparse_counts *counts, vqc_error *error);
+
 /*
  * The smallest storage for weights [elements] (may be unaligned; what is 0 is not kept): every form
  * is emitted with sizes only and weighed, dense wins ties. *sparse has no positions. *dense_bytes,

@@ -8,6 +8,7 @@
 #include "core/codec/int_fit.h"
 #include "core/codec/vq_form.h"
 #include "core/emit/patterns.h"
+#include "core/vq/vq_zero.h"
 
 static bool vq_reads_weights(const vqc_layer *layer, const vqc_weight_spec *spec)
 {
@@ -40,7 +41,7 @@ static vqc_status vq_fit(const vqc_decision *d, const float *weights, vqc_arena 
     effort.threads = omp_get_max_threads();
 #endif
     vqc_vq_layout_take(layout, d->layer, weights, matrix);
-    status = vqc_vq_fit(&d->vq, matrix, NULL, 1, NULL, &effort, arena, code->vq, &loss, error);
+    status = vqc_vq_fit_zeros(&d->vq, matrix, NULL, 1, &effort, arena, code->vq, &loss, error);
     if (status == VQC_OK) {
         status = vqc_vq_set_scales(code, arena, error);
     }
@@ -146,7 +147,7 @@ vqc_codebook_report vqc_vq_describe(const vqc_decision *d)
         .codebooks = books,
         .type = storage_name(s->storage),
         .is_scaled = s->row_scales,
-        .index_bytes = vqc_emit_index_bytes(s),
+        .index_bytes = vqc_emit_index_bytes(s, vqc_vq_vectors(s)),
         .codebook_bytes = s->stages * books * s->codebook_size * s->dim * width,
     };
     return report;

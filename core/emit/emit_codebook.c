@@ -17,7 +17,8 @@ typedef struct codebook_pattern {
     const vqc_vq_layout *layout;
     const vqc_vq_shape *shape;
     const vqc_vq_code *vq; /* NULL: only sizes are known */
-    size_t lines, blocks, books, vectors;
+    size_t lines, blocks, books;
+    size_t vectors;  /* whose indices are stored */
     bool is_integer; /* int8 codewords in front of DequantizeLinear */
     bool is_half;    /* float16 all the way */
 } codebook_pattern;
@@ -57,21 +58,19 @@ static uint8_t *new_bytes(const codebook_pattern *p, size_t count)
 
 /* Bits as they are stored: whole bytes or words where bit planes would save less than their nodes
  * take. */
-static int stored_bits(const vqc_vq_shape *shape)
+static int stored_bits(const vqc_vq_shape *shape, size_t vectors)
 {
     int bits = vqc_vq_index_bits(shape);
     int whole = bits <= 8 ? 8 : 16;
     int rest = bits & 7;
     size_t planes = (size_t)((rest >> 2 & 1) + (rest >> 1 & 1) + (rest & 1));
 
-    return vqc_vq_vectors(shape) / 8 * (size_t)(whole - bits) <= planes * PLANE_NODE_BYTES ? whole
-                                                                                           : bits;
+    return vectors / 8 * (size_t)(whole - bits) <= planes * PLANE_NODE_BYTES ? whole : bits;
 }
 
-size_t vqc_emit_index_bytes(const vqc_vq_shape *shape)
+size_t vqc_emit_index_bytes(const vqc_vq_shape *shape, size_t vectors)
 {
-    size_t vectors = vqc_vq_vectors(shape);
-    int bits = stored_bits(shape);
+    int bits = stored_bits(shape, vectors);
     size_t bytes = vectors * (size_t)(bits / 8);
 
     for (size_t width = 1; width <= 4; width *= 2) {
@@ -82,13 +81,32 @@ size_t vqc_emit_index_bytes(const vqc_vq_shape *shape)
     return bytes * shape->stages;
 }
 
+/* Stored index i of a stage. */
+static uint16_t index_at(const codebook_pattern *p, size_t stage, size_t i)
+{
+    return p->vq->indices[stage * p->vq->vectors +
+                          (p->code->sparse != NULL ? p->code->sparse->positions[i] : i)];
+}
+
+/* The indices of one stage as words. */
+static uint8_t *words_of_indices(const codebook_pattern *p, size_t stage)
+{
+    uint8_t *words = new_bytes(p, p->vectors * 2);
+
+    for (size_t i = 0; words != NULL && i < p->vectors; i++) {
+        uint16_t index = index_at(p, stage, i);
+        memcpy(words + i * 2, &index, 2);
+    }
+    return words;
+}
+
 /* Bits `shift` and up of the indices of one stage, a byte each. */
 static uint8_t *byte_of_indices(const codebook_pattern *p, size_t stage, int shift)
 {
     uint8_t *bytes = new_bytes(p, p->vectors);
 
     for (size_t i = 0; bytes != NULL && i < p->vectors; i++) {
-        bytes[i] = (uint8_t)(p->vq->indices[stage * p->vectors + i] >> shift);
+        bytes[i] = (uint8_t)(index_at(p, stage, i) >> shift);
     }
     return bytes;
 }
@@ -98,7 +116,7 @@ static const char *emit_indices(const codebook_pattern *p, size_t stage, const i
                                 size_t rank)
 {
     vqc_emitter *e = p->e;
-    int bits = stored_bits(p->shape);
+    int bits = stored_bits(p->shape, p->vectors);
     const char *name;
     const char *high;
 
@@ -106,9 +124,8 @@ static const char *emit_indices(const codebook_pattern *p, size_t stage, const i
         name = vqc_emit_payload(e, "q", VQC_DTYPE_UINT8, dims, rank, byte_of_indices(p, stage, 0),
                                 p->vectors);
     } else if (bits == 16) {
-        const void *raw =
-            p->vq == NULL ? NULL : copy_of(p, p->vq->indices + stage * p->vectors, p->vectors * 2);
-        name = vqc_emit_payload(e, "q", VQC_DTYPE_UINT16, dims, rank, raw, p->vectors * 2);
+        name = vqc_emit_payload(e, "q", VQC_DTYPE_UINT16, dims, rank, words_of_indices(p, stage),
+                                p->vectors * 2);
     } else if (bits < 8) {
         name = vqc_emit_unpack(e, byte_of_indices(p, stage, 0), p->vectors, bits, dims, rank);
     } else { /* the low byte whole, the rest in planes */
@@ -380,6 +397,21 @@ static const char *emit_stages(const codebook_pattern *p, const int64_t *dims, s
     return sum;
 }
 
+/* Scalars of the stored indices spread to shape dims. */
+static const char *emit_sparse(const codebook_pattern *p, const int64_t *dims, size_t rank,
+                               const char *last)
+{
+    const int64_t stored[1] = {(int64_t)p->vectors};
+    const float nothing = 0.0f;
+    const vqc_emit_zero zero = {.dtype = p->is_integer ? VQC_DTYPE_INT8
+                                         : p->is_half  ? VQC_DTYPE_FLOAT16
+                                                       : VQC_DTYPE_FLOAT,
+                                .raw = &nothing};
+    const char *values = emit_stages(p, stored, 1, VQC_FRESH);
+
+    return vqc_emit_sparse(p->e, p->code->sparse, values, &zero, dims, rank, last);
+}
+
 void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
 {
     const vqc_decision *d = code->decision;
@@ -396,7 +428,7 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
         .lines = vqc_vq_lines(s),
         .blocks = vqc_vq_blocks(s),
         .books = vqc_vq_books(s),
-        .vectors = vqc_vq_vectors(s),
+        .vectors = code->sparse != NULL ? code->sparse->entries : vqc_vq_vectors(s),
         .is_integer = d->form == VQC_FORM_DEQUANTIZE,
         .is_half = layer->dtype == VQC_DTYPE_FLOAT16 && s->storage == VQC_VQ_STORAGE_FLOAT16 &&
                    s->stages == 1 && !s->row_scales,
@@ -408,6 +440,7 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
     };
     int64_t dims[VQC_LAYER_MAX_RANK] = {(int64_t)p.lines, (int64_t)p.blocks};
     size_t rank = 2;
+    const char *last;
 
     todo.reshape = s->dim > 1 || p.books > 1;
     if (!todo.reshape) { /* scalars: the indices already have the tensor's shape */
@@ -416,13 +449,13 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
             dims[i] = layer->dims[todo.transpose ? p.layout->axes[i] : i];
         }
     }
-    emit_tensor(
-        &p,
-        emit_stages(&p, dims, rank,
-                    todo.reshape || todo.transpose || todo.scale || todo.cast || p.is_integer
-                        ? VQC_FRESH
-                        : layer->value->name),
-        &todo);
+    last = todo.reshape || todo.transpose || todo.scale || todo.cast || p.is_integer
+               ? VQC_FRESH
+               : layer->value->name;
+    emit_tensor(&p,
+                code->sparse != NULL ? emit_sparse(&p, dims, rank, last)
+                                     : emit_stages(&p, dims, rank, last),
+                &todo);
     if (e->status == VQC_OK) {
         e->status = vqc_patch_remove_constant(e->patch, layer->value, e->error);
     }

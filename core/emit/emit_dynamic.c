@@ -112,6 +112,21 @@ static const void *transpose(vqc_emitter *e, const uint8_t *in, size_t rows, siz
     return out;
 }
 
+/* The codes of a sparse weight, from those that are stored. */
+static const char *emit_sparse_codes(vqc_emitter *e, const vqc_code *code, vqc_dtype dtype,
+                                     bool transposed)
+{
+    const vqc_layer *layer = code->decision->layer;
+    const int64_t stored[1] = {(int64_t)code->sparse->entries};
+    const vqc_emit_zero zero = {.dtype = dtype, .raw = &code->decision->middle};
+    const char *q = vqc_emit_payload(e, "q", dtype, stored, 1, vqc_emit_stored_codes(e, code, 1),
+                                     code->sparse->entries);
+
+    q = vqc_emit_sparse(e, code->sparse, q, &zero, layer->dims, layer->rank, VQC_FRESH);
+    /* without perm the axes are turned round */
+    return transposed ? vqc_emit_node(e, "Transpose", VQC_FRESH, q, NULL, NULL) : q;
+}
+
 static const char *emit_codes(vqc_emitter *e, const vqc_code *code, bool transposed)
 {
     const vqc_layer *layer = code->decision->layer;
@@ -119,6 +134,9 @@ static const char *emit_codes(vqc_emitter *e, const vqc_code *code, bool transpo
     int64_t dims[64];
     const void *raw = code->codes;
 
+    if (code->sparse != NULL) {
+        return emit_sparse_codes(e, code, dtype, transposed);
+    }
     memcpy(dims, layer->dims, layer->rank * sizeof *dims);
     if (transposed) {
         dims[0] = layer->dims[1];

@@ -49,8 +49,8 @@ void vqc_emit_dynamic_lstm(vqc_emitter *e, const vqc_code *code);
  */
 void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code);
 
-/* Bytes of the indices of all stages as vqc_emit_codebook stores them. */
-size_t vqc_emit_index_bytes(const vqc_vq_shape *shape);
+/* Bytes of `vectors` indices in each of all stages as vqc_emit_codebook stores them. */
+size_t vqc_emit_index_bytes(const vqc_vq_shape *shape, size_t vectors);
 
 /* Index of `node` in the scope's node list, SIZE_MAX when it is not there (any more). */
 size_t vqc_emit_place_of(const vqc_scope *scope, const Onnx__NodeProto *node);

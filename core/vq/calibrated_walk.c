@@ -6,6 +6,7 @@
 #include "core/vq/moments.h"
 #include "core/vq/sequence.h"
 #include "core/vq/vq_fit.h"
+#include "core/vq/vq_zero.h"
 
 /* See shrink_moments. */
 static const double SHRINKAGE = 0.2;
@@ -110,8 +111,8 @@ static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f
     if (out->vq == NULL) {
         return vqc_fail_memory(r->error, sizeof *out->vq);
     }
-    status = vqc_vq_fit(&d->vq, f->target, f->moments.second, f->moments.groups, NULL, &effort,
-                        r->codes, out->vq, loss, r->error);
+    status = vqc_vq_fit_zeros(&d->vq, f->target, f->moments.second, f->moments.groups, &effort,
+                              r->codes, out->vq, loss, r->error);
     return status == VQC_OK ? vqc_vq_set_scales(out, r->codes, r->error) : status;
 }
 

@@ -187,7 +187,7 @@ static bool write_form(const layer_case *layer, coded_layer_options o, const vqc
         vqc_form_name(c.decision.form), spec->symmetric ? "" : " asymmetric", zeros, bits);
     able = c.decision.form != VQC_FORM_KEEP && vqc_sparse_obstacle(&c.decision) == NULL;
     if (able) {
-        vqc_sparse_count(c.weights, n, &counts);
+        cr_assert_eq(vqc_sparse_count_layer(&c.decision, c.weights, &counts, &error), VQC_OK);
         sparse = vqc_sparse_of(&counts, bits == 0 ? VQC_SPARSE_MASK : VQC_SPARSE_GAPS, bits);
         vqc_code sizes = {.decision = &c.decision, .sparse = &sparse};
         vqc_patch *patch = emit(&c, &sizes);
@@ -273,6 +273,60 @@ Test(sparse, float_codecs)
         written += all_shares(&LAYERS[i % 4], &o, &spec);
     }
     cr_assert_gt(written, 500);
+}
+
+Test(sparse, scalar_codebooks)
+{
+    static const layer_case layers[] = {
+        {"MatMul", "x W", {33, 21}, 2},
+        {"Conv", "x W", {20, 3, 3, 3}, 4},
+        {"Gather", "W x", {43, 25}, 2},
+        {"MatMul", "x W", {40, 30}, 2},
+    };
+    static const int sizes[] = {3, 4, 16, 40, 300};
+    size_t written = 0;
+
+    for (size_t i = 0; i < 4 * 5 * 3 * 2; i++) {
+        coded_layer_options o = options_at(OPSETS[i % 3]);
+        vqc_weight_spec spec = coded_layer_spec("vq", 8, VQC_GRANULARITY_CHANNEL, true);
+        spec.dim = 1;
+        spec.codebook_size = sizes[i / 4 % 5];
+        spec.codebook_type = (vqc_vq_storage)(i / 20 % 3);
+        spec.set = VQC_SPEC_CODEBOOK_TYPE;
+        spec.along = i % 2 == 0 ? VQC_VQ_ALONG_INPUT : VQC_VQ_ALONG_OUTPUT;
+        spec.channel_scale = i % 7 == 0 ? VQC_SWITCH_ON : VQC_SWITCH_OFF;
+        o.dtype = i % 5 == 0 ? VQC_DTYPE_FLOAT16 : VQC_DTYPE_FLOAT;
+        o.objective = i / 60 == 0 ? VQC_OBJECTIVE_SIZE : VQC_OBJECTIVE_SPEED;
+        written += all_shares(&layers[i % 4], &o, &spec);
+    }
+    cr_assert_gt(written, 500);
+}
+
+/* 0 is a codeword of its own where there are zeros to store. */
+Test(sparse, codebooks_decode_zeros_to_zero)
+{
+    const int64_t dims[2] = {64, 80};
+    vqc_arena *arena = vqc_arena_create();
+
+    for (int i = 0; i < 6; i++) {
+        vqc_weight_spec spec = coded_layer_spec("vq", 8, VQC_GRANULARITY_CHANNEL, true);
+        coded_layer_options o = options_at(13);
+        coded_layer c;
+        const float *decoded;
+        spec.dim = 1;
+        spec.codebook_size = 16;
+        spec.codebook_type = (vqc_vq_storage)(i % 3);
+        spec.output_groups = i < 3 ? 1 : 4;
+        c = coded_layer_make(&o, dims, 2, pruned(arena, 5120, 0.4, 3), &spec);
+        coded_layer_fit(&c);
+        decoded = coded_layer_decode(&c);
+        cr_assert_eq(c.code.vq->shape.codebook_size, 16);
+        for (size_t k = 0; k < 5120; k++) {
+            cr_assert((c.weights[k] == 0.0f) == (decoded[k] == 0.0f));
+        }
+        coded_layer_end(&c);
+    }
+    vqc_arena_destroy(&arena);
 }
 
 /* ---- the choice ---- */

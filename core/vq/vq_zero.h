@@ -1,0 +1,17 @@
+/* Scalar codebooks of matrices with zeros: 0 is a codeword. */
+#ifndef VQC_CORE_VQ_VQ_ZERO_H
+#define VQC_CORE_VQ_VQ_ZERO_H
+
+#include "core/vq/vq_fit.h"
+
+/*
+ * vqc_vq_fit without a mask; but where the shape is of scalars in one stage (dim 1, at least 3
+ * codewords) and at least one entry in 32 of the matrix is 0, codebooks are trained on the other
+ * entries with one codeword less, the last codeword of each is exactly 0, and the entries that are
+ * 0 have it: zeros decode to 0.
+ */
+vqc_status vqc_vq_fit_zeros(const vqc_vq_shape *shape, const float *matrix, const float *second,
+                            size_t groups, const vqc_vq_effort *effort, vqc_arena *arena,
+                            vqc_vq_code *code, double *loss, vqc_error *error);
+
+#endif
