@@ -13,6 +13,7 @@
 #include "core/metrics.h"
 #include "core/opset.h"
 #include "core/plan.h"
+#include "core/prune/prune_stage.h"
 #include "core/report.h"
 #include "core/static/qoperator.h"
 #include "core/static/static_run.h"
@@ -192,6 +193,23 @@ static vqc_status settle_constants(run *r)
     }
     vqc_graph_destroy(&graph);
     return status;
+}
+
+/* ---- pruning ---- */
+
+static vqc_status prune(run *r)
+{
+    vqc_prune_stage stage = {
+        .model = r->model,
+        .recipe = r->recipe,
+        .samples = r->options->samples,
+        .threads = r->options->run->threads,
+        .report = r->report,
+        .progress = r->options->run->progress,
+        .progress_context = r->options->run->progress_context,
+    };
+
+    return vqc_prune_wanted(r->recipe) ? vqc_prune_run(&stage, r->error) : VQC_OK;
 }
 
 /* ---- static quantization ---- */
@@ -617,6 +635,7 @@ static vqc_status encode_layers(run *r)
         }
         report_progress(r, done, total);
         status = describe_layer(r, item, out);
+        out->zeros = vqc_prune_wanted(r->recipe) ? vqc_prune_zeros(item->layer) : 0;
         if (status == VQC_OK) {
             status =
                 item->may_code ? code_layer(r, item, arena, out) : keep(r, item, out, item->reason);
@@ -754,6 +773,9 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
         status = fold(&r);
     }
     if (status == VQC_OK) {
+        status = prune(&r);
+    }
+    if (status == VQC_OK) {
         status = plan_and_raise(&r);
     }
     if (status == VQC_OK) {
@@ -761,6 +783,9 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     }
     if (status == VQC_OK) {
         status = vqc_vq_share(&r.plan, recipe->path, model->arena, r.error);
+    }
+    if (status == VQC_OK) {
+        status = vqc_prune_set_masks(&r.plan, recipe, r.arena, r.error);
     }
     if (status == VQC_OK) {
         status = code_calibrated(&r, true);

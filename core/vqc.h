@@ -109,6 +109,7 @@ typedef struct vqc_layer_report {
     const int64_t *dims; /* [rank] */
     size_t rank;
     uint64_t elements;
+    uint64_t zeros;   /* weights that are exactly zero, when the recipe prunes; else 0 */
     size_t use_count; /* nodes that read it; > 1: tied */
     vqc_layer_status status;
     const char *codec;      /* "int8 channel", "int4 block 32 asym", "float16", "keep" */
@@ -201,6 +202,7 @@ typedef struct vqc_report {
     int64_t ir_before;
     int64_t ir_after;
     uint64_t weight_elements; /* all layers */
+    uint64_t weight_zeros;    /* of these exactly zero, when the recipe prunes; else 0 */
     size_t weight_before_bytes;
     size_t weight_after_bytes;
     size_t coded_count;
