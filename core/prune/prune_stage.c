@@ -9,6 +9,7 @@
 #include "core/prune/prune_internal.h"
 #include "core/prune/prune_select.h"
 #include "core/tensor.h"
+#include "kernels/kernels.h"
 
 enum {
     HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
@@ -442,11 +443,7 @@ size_t vqc_prune_zeros(const vqc_layer *layer)
 
     if (arena != NULL &&
         vqc_tensor_borrow_f32(layer->tensor, arena, &weights, &elements, NULL) == VQC_OK) {
-        for (size_t i = 0; i < elements; i++) {
-            float w;
-            memcpy(&w, (const char *)weights + i * sizeof w, sizeof w); /* may be unaligned */
-            zeros += w == 0.0f ? 1 : 0;
-        }
+        zeros = vqc_kernels_get()->f32_count_zero(weights, elements);
     }
     vqc_arena_destroy(&arena);
     return zeros;
