@@ -13,6 +13,7 @@
 #include "core/metrics.h"
 #include "core/opset.h"
 #include "core/plan.h"
+#include "core/prune/channels_stage.h"
 #include "core/prune/prune_stage.h"
 #include "core/report.h"
 #include "core/static/qoperator.h"
@@ -209,6 +210,9 @@ static vqc_status prune(run *r)
         .progress_context = r->options->run->progress_context,
     };
 
+    if (vqc_prune_channels_wanted(r->recipe)) {
+        return vqc_prune_channels_run(&stage, r->error);
+    }
     return vqc_prune_wanted(r->recipe) ? vqc_prune_run(&stage, r->error) : VQC_OK;
 }
 
@@ -768,7 +772,9 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
 #endif
     report->opset_before = vqc_model_opset(model->proto, "");
     report->ir_before = model->proto->ir_version;
-    status = vqc_recipe_is_static(recipe) || recipe->fold ? settle_constants(&r) : VQC_OK;
+    status = vqc_recipe_is_static(recipe) || recipe->fold || vqc_prune_channels_wanted(recipe)
+                 ? settle_constants(&r)
+                 : VQC_OK;
     if (status == VQC_OK && (recipe->fold || vqc_recipe_is_static(recipe))) {
         status = fold(&r);
     }
@@ -784,7 +790,7 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     if (status == VQC_OK) {
         status = vqc_vq_share(&r.plan, recipe->path, model->arena, r.error);
     }
-    if (status == VQC_OK) {
+    if (status == VQC_OK && !vqc_prune_channels_wanted(recipe)) {
         status = vqc_prune_set_masks(&r.plan, recipe, r.arena, r.error);
     }
     if (status == VQC_OK) {

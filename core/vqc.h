@@ -212,9 +212,10 @@ typedef struct vqc_report {
     size_t layer_count;
     vqc_activation_report *activations; /* [activation_count] static quantization, model order */
     size_t activation_count;
-    size_t folded;          /* nodes that folding took away */
-    size_t integer_layers;  /* layers that compute with static integer activations */
-    size_t possible_layers; /* and those that could */
+    size_t folded;           /* nodes that folding took away */
+    size_t removed_channels; /* that pruning took away */
+    size_t integer_layers;   /* layers that compute with static integer activations */
+    size_t possible_layers;  /* and those that could */
     vqc_verification verification;
     const char **notes; /* [note_count] things the user should know */
     size_t note_count;

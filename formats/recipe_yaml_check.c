@@ -515,6 +515,7 @@ static void check_prune(vqc_yaml_context *context, const vqc_yaml_node *root,
                         const vqc_recipe *recipe)
 {
     static const char *const fixed_keys[] = {"sparsity", "threshold", "scope", "target", NULL};
+    static const char *const channel_keys[] = {"multiple_of", "min_channels", NULL};
     static const char *const how_keys[] = {"pattern", "block",      "score",
                                            "scope",   "compensate", NULL};
     const vqc_yaml_node *prune = vqc_yaml_map_get(root, "prune");
@@ -533,17 +534,29 @@ static void check_prune(vqc_yaml_context *context, const vqc_yaml_node *root,
         note_unused(context, vqc_yaml_map_get(prune, "block"), vqc_yaml_map_get(prune, "pattern"),
                     "prune.", "block", "without pattern: block; remove it, or set pattern: block");
     }
+    for (size_t i = 0; pattern.kind != VQC_PRUNE_CHANNELS && channel_keys[i] != NULL; i++) {
+        note_unused(context, vqc_yaml_map_get(prune, channel_keys[i]),
+                    vqc_yaml_map_get(prune, "pattern"), "prune.", channel_keys[i],
+                    "without pattern: channels; remove it, or set pattern: channels");
+    }
+    if (pattern.kind == VQC_PRUNE_CHANNELS) {
+        note_unused(context, vqc_yaml_map_get(prune, "threshold"),
+                    vqc_yaml_map_get(prune, "pattern"), "prune.", "threshold",
+                    "with pattern: channels; remove it, or set sparsity or target");
+    }
     for (size_t i = 0; pattern.kind == VQC_PRUNE_N_OF_M && fixed_keys[i] != NULL; i++) {
         note_unused(context, vqc_yaml_map_get(prune, fixed_keys[i]),
                     vqc_yaml_map_get(prune, "pattern"), "prune.", fixed_keys[i],
                     "with a pattern N:M, which says how many weights stay; remove it");
     }
-    for (size_t i = 0; pattern.kind == VQC_PRUNE_N_OF_M && i < recipe->rule_count; i++) {
+    for (size_t i = 0; (pattern.kind == VQC_PRUNE_N_OF_M || pattern.kind == VQC_PRUNE_CHANNELS) &&
+                       i < recipe->rule_count;
+         i++) {
         const vqc_weight_spec *spec = &recipe->rules[i].spec;
         if ((spec->set & VQC_SPEC_SPARSITY) != 0 && spec->sparsity > 0.0) {
             vqc_yaml_problem_add(context, layers->items[i]->place,
                                  "layers[%zu].sparsity: got %g, expected 0 (not pruned) with a "
-                                 "pattern N:M",
+                                 "pattern N:M or channels",
                                  i, spec->sparsity);
         }
     }

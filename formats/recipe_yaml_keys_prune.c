@@ -44,7 +44,8 @@ static const vqc_key_row prune_rows[] = {
      .offset = offsetof(vqc_recipe, prune.pattern),
      .fallback = "unstructured",
      .help = "unstructured; \"N:M\": of every M neighbouring inputs of an output N stay; block: "
-             "whole blocks of the matrix [outputs, inputs]."},
+             "whole blocks of the matrix [outputs, inputs]; channels: whole channels, filters, "
+             "hidden units and heads, and all that depends on them becomes smaller."},
     {.name = "block",
      .type = VQC_KEY_SHAPE,
      .offset = offsetof(vqc_recipe, prune.block),
@@ -52,6 +53,22 @@ static const vqc_key_row prune_rows[] = {
      .min = 1,
      .max = VQC_PRUNE_MAX_BLOCK,
      .help = "With pattern block: outputs and inputs of a block, [rows, columns]."},
+    {.name = "multiple_of",
+     .type = VQC_KEY_INT,
+     .offset = offsetof(vqc_recipe, prune.multiple_of),
+     .min = 1,
+     .max = 1024,
+     .fallback = "1",
+     .help =
+         "With pattern channels: the number of channels that stay is divisible by this; runtimes "
+         "compute 8 or 16 at a time."},
+    {.name = "min_channels",
+     .type = VQC_KEY_INT,
+     .offset = offsetof(vqc_recipe, prune.min_channels),
+     .min = 1,
+     .max = 1000000,
+     .fallback = "1",
+     .help = "With pattern channels: so many of a layer stay at least."},
     {.name = "score",
      .type = VQC_KEY_ENUM,
      .offset = offsetof(vqc_recipe, prune.score),

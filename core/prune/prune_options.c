@@ -6,8 +6,11 @@
 
 vqc_prune_options vqc_prune_options_default(void)
 {
-    return (vqc_prune_options){
-        .sparsity = (double)NAN, .threshold = (double)NAN, .output_sqnr_db = (double)NAN};
+    return (vqc_prune_options){.sparsity = (double)NAN,
+                               .threshold = (double)NAN,
+                               .output_sqnr_db = (double)NAN,
+                               .multiple_of = 1,
+                               .min_channels = 1};
 }
 
 /* A run of one or two digits; 0 when there is none. */
@@ -43,8 +46,12 @@ bool vqc_prune_options_pattern(const vqc_prune_options *options, vqc_prune_patte
         out->kind = VQC_PRUNE_UNSTRUCTURED;
         return true;
     }
+    if (strcmp(options->pattern, "channels") == 0) {
+        out->kind = VQC_PRUNE_CHANNELS;
+        return true;
+    }
     if (strcmp(options->pattern, "block") != 0) {
-        *why = "unstructured, block, or \"N:M\" with 1 <= N < M <= 64";
+        *why = "unstructured, block, channels, or \"N:M\" with 1 <= N < M <= 64";
         return parse_groups(options->pattern, out);
     }
     *why = "two sizes of 1 to 128: [rows, columns]";

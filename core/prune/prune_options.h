@@ -13,12 +13,14 @@ typedef enum vqc_prune_compensation {
 typedef struct vqc_prune_options {
     double sparsity;  /* share of a layer's (or all layers') weights; NAN: not given */
     double threshold; /* |w| up to it; NAN: not given */
-    char *pattern;    /* "unstructured", "N:M" or "block"; NULL: unstructured */
+    char *pattern;    /* "unstructured", "N:M", "block" or "channels"; NULL: unstructured */
     int64_t *block;   /* [block_rank]: rows, columns */
     size_t block_rank;
     vqc_prune_score score;
     vqc_prune_scope scope;
     vqc_prune_compensation compensate;
+    int64_t multiple_of;   /* CHANNELS: the number that stays is divisible by this */
+    int64_t min_channels;  /* CHANNELS: of a layer that stay at least */
     double output_sqnr_db; /* the largest sparsity that keeps it; NAN: not given */
 } vqc_prune_options;
 

@@ -199,10 +199,10 @@ Test(recipe_yaml, documented_defaults_are_the_defaults)
 
 Test(recipe_yaml, shipped_recipes_load)
 {
-    static const char *const names[] = {"int8",           "int8-dynamic", "int4-block32",
-                                        "float16",        "mixed",        "int8-static",
-                                        "int8-qoperator", "int16-static", "fold",
-                                        "prune-50",       "prune-int8",   "prune-int8-static"};
+    static const char *const names[] = {
+        "int8",        "int8-dynamic",      "int4-block32",  "float16", "mixed",
+        "int8-static", "int8-qoperator",    "int16-static",  "fold",    "prune-50",
+        "prune-int8",  "prune-int8-static", "prune-channels"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         vqc_recipe *recipe;
         vqc_error error = {.message = ""};
@@ -656,7 +656,8 @@ Test(recipe_yaml, pruning)
     vqc_recipe_destroy(&r);
     expect("version: 1\nprune: [1]\n", "t.yaml:2:8: prune: got a list of 1, expected a mapping");
     expect("version: 1\nprune: {pattern: \"4:2\"}\n",
-           "t.yaml:2:8: prune.pattern: expected unstructured, block, or \"N:M\" with 1 <= N < M <= "
+           "t.yaml:2:8: prune.pattern: expected unstructured, block, channels, or \"N:M\" with 1 "
+           "<= N < M <= "
            "64");
     expect("version: 1\nprune: {sparsity: 0.5, pattern: block, block: [0, 2]}\n",
            "t.yaml:2:48: prune.block: got \"0\", expected a list of sizes or \"*\"");
