@@ -176,6 +176,12 @@ static void show_weights(FILE *stream, vqc_arena *arena, const vqc_report *repor
                                    vqc_text_count(arena, report->weight_elements),
                                    vqc_text_bits(arena, bits)));
     vqc_show_field(stream, "", describe_codecs(arena, report));
+    if (report->weight_zeros > 0)
+        vqc_show_field(stream, "",
+                       vqc_text_printf(arena, "%s of them zero (%.1f%%)",
+                                       vqc_text_count(arena, report->weight_zeros),
+                                       100.0 * (double)report->weight_zeros /
+                                           (double)report->weight_elements));
 }
 
 /* "0.84 s (read 10 ms, encode 0.80 s)" */
@@ -241,7 +247,7 @@ static const vqc_column layer_columns[] = {
     {"weight", false, 36, 0},  {"operator", false, 8, 3}, {"shape", false, 0, 4},
     {"codec", false, 16, 0},   {"pattern", false, 0, 6},  {"before", true, 0, 0},
     {"after", true, 0, 0},     {"bits/w", true, 0, 1},    {"SQNR dB", true, 0, 0},
-    {"max error", true, 0, 5},
+    {"max error", true, 0, 5}, {"zeros", true, 0, 0},
 };
 enum { LAYER_COLUMNS = sizeof layer_columns / sizeof *layer_columns };
 
@@ -261,6 +267,9 @@ static void add_layer(vqc_table *table, vqc_arena *arena, const vqc_layer_report
         vqc_text_bits(arena, layer->bits_per_weight),
         measured && !kept ? vqc_text_db(arena, layer->metrics.sqnr_db) : "",
         measured && !kept ? vqc_text_real(arena, layer->metrics.max_abs_error) : "",
+        layer->zeros > 0 ? vqc_text_printf(arena, "%.1f%%",
+                                           100.0 * (double)layer->zeros / (double)layer->elements)
+                         : "",
     };
     vqc_table_add(table, kept ? VQC_STYLE_DIM : VQC_STYLE_NONE, cells);
 }

@@ -193,17 +193,20 @@ static vqc_nearest nearest_arguments(const buffers *b, size_t index)
 static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, size_t elements)
 {
     const vqc_kernel_family f = info->family;
-    const bool is_2d =
-        f == VQC_FAMILY_TRANSPOSE || f == VQC_FAMILY_MINMAX_ROWS || f == VQC_FAMILY_MINMAX_COLS ||
-        f == VQC_FAMILY_MOMENTS_COLS || f == VQC_FAMILY_SSE_ROWS || f == VQC_FAMILY_SSE_COLS ||
-        f == VQC_FAMILY_QUANTIZE_ROWS || f == VQC_FAMILY_QUANTIZE_COLS ||
-        f == VQC_FAMILY_QUANTIZE_ERROR_ROWS || f == VQC_FAMILY_QUANTIZE_ERROR_COLS ||
-        f == VQC_FAMILY_DEQUANTIZE_ROWS || f == VQC_FAMILY_DEQUANTIZE_COLS ||
-        f == VQC_FAMILY_DIVIDE_COLS || f == VQC_FAMILY_GEMM_PACK || f == VQC_FAMILY_COPY_ROWS ||
-        (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
-         f != VQC_FAMILY_INT_DIVIDE);
+    const bool is_2d = f == VQC_FAMILY_TRANSPOSE || f == VQC_FAMILY_SCORE_COLS ||
+                       f == VQC_FAMILY_MINMAX_ROWS || f == VQC_FAMILY_MINMAX_COLS ||
+                       f == VQC_FAMILY_MOMENTS_COLS || f == VQC_FAMILY_SSE_ROWS ||
+                       f == VQC_FAMILY_SSE_COLS || f == VQC_FAMILY_QUANTIZE_ROWS ||
+                       f == VQC_FAMILY_QUANTIZE_COLS || f == VQC_FAMILY_QUANTIZE_ERROR_ROWS ||
+                       f == VQC_FAMILY_QUANTIZE_ERROR_COLS || f == VQC_FAMILY_DEQUANTIZE_ROWS ||
+                       f == VQC_FAMILY_DEQUANTIZE_COLS || f == VQC_FAMILY_DIVIDE_COLS ||
+                       f == VQC_FAMILY_GEMM_PACK || f == VQC_FAMILY_COPY_ROWS ||
+                       (f >= VQC_FAMILY_INT_PACK_ROWS && f <= VQC_FAMILY_INT_SCALE_COLS &&
+                        f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
     const bool is_unsigned = info->kind == VQC_KIND_U8 || info->kind == VQC_KIND_U16;
+    /* keys: the second level, under the exponents of 0.5 .. 1; groups: 2 of 4 */
+    const bool keys = f == VQC_FAMILY_KEY_HISTOGRAM;
     const bool normalize = f == VQC_FAMILY_MATH_NORMALIZE;
     const size_t cols = is_2d ? COLS : elements;
     return (vqc_kernel_args){
@@ -230,13 +233,15 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
                  : f == VQC_FAMILY_GEMM_PACK ? (int)VQC_GEMM_COLS
                                              : WIDTH,
         .inv_bin_width = (float)HALF_BINS,
-        .half_bins = HALF_BINS,
+        .half_bins = keys ? 0x3f000000u >> 22 : HALF_BINS,
+        .shift = keys ? 1 : 0,
+        .depth = f == VQC_FAMILY_GROUP_MASK ? 2 : 0,
         .counts = b->counts,
         .min = b->min,
         .max = b->max,
         .sse = b->sse,
         .iterations = elements,
-        .a = -0.5f,
+        .a = f == VQC_FAMILY_THRESHOLD_MASK ? 0.5f : -0.5f,
         .b = 0.5f,
         .a_step = 1,
         .b_step = 1,

@@ -14,6 +14,8 @@
 #include "core/metrics.h"
 #include "core/opset.h"
 #include "core/plan.h"
+#include "core/prune/channels_stage.h"
+#include "core/prune/prune_stage.h"
 #include "core/report.h"
 #include "core/static/qoperator.h"
 #include "core/static/static_run.h"
@@ -193,6 +195,26 @@ static vqc_status settle_constants(run *r)
     }
     vqc_graph_destroy(&graph);
     return status;
+}
+
+/* ---- pruning ---- */
+
+static vqc_status prune(run *r)
+{
+    vqc_prune_stage stage = {
+        .model = r->model,
+        .recipe = r->recipe,
+        .samples = r->options->samples,
+        .threads = r->options->run->threads,
+        .report = r->report,
+        .progress = r->options->run->progress,
+        .progress_context = r->options->run->progress_context,
+    };
+
+    if (vqc_prune_channels_wanted(r->recipe)) {
+        return vqc_prune_channels_run(&stage, r->error);
+    }
+    return vqc_prune_wanted(r->recipe) ? vqc_prune_run(&stage, r->error) : VQC_OK;
 }
 
 /* ---- static quantization ---- */
@@ -622,6 +644,7 @@ static vqc_status encode_layers(run *r)
         }
         report_progress(r, done, total);
         status = describe_layer(r, item, out);
+        out->zeros = vqc_prune_wanted(r->recipe) ? vqc_prune_zeros(item->layer) : 0;
         if (status == VQC_OK) {
             status =
                 item->may_code ? code_layer(r, item, arena, out) : keep(r, item, out, item->reason);
@@ -754,9 +777,14 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
 #endif
     report->opset_before = vqc_model_opset(model->proto, "");
     report->ir_before = model->proto->ir_version;
-    status = vqc_recipe_is_static(recipe) || recipe->fold ? settle_constants(&r) : VQC_OK;
+    status = vqc_recipe_is_static(recipe) || recipe->fold || vqc_prune_channels_wanted(recipe)
+                 ? settle_constants(&r)
+                 : VQC_OK;
     if (status == VQC_OK && (recipe->fold || vqc_recipe_is_static(recipe))) {
         status = fold(&r);
+    }
+    if (status == VQC_OK) {
+        status = prune(&r);
     }
     if (status == VQC_OK) {
         status = plan_and_raise(&r);
@@ -766,6 +794,9 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     }
     if (status == VQC_OK) {
         status = vqc_vq_share(&r.plan, recipe->path, model->arena, r.error);
+    }
+    if (status == VQC_OK && !vqc_prune_channels_wanted(recipe)) {
+        status = vqc_prune_set_masks(&r.plan, recipe, r.arena, r.error);
     }
     if (status == VQC_OK) {
         status = code_calibrated(&r, true);

@@ -15,6 +15,7 @@ typedef struct vqc_plan_layer {
     vqc_decision decision; /* valid after vqc_plan_prepare when may_code */
     vqc_code *code;        /* when it was coded before the layers' turn; else NULL */
     const float *decoded;  /* [elements] what `code` decodes to, when somebody asked; else NULL */
+    const uint8_t *mask;   /* [elements] 0: pruned, and stays zero; NULL: not pruned */
     bool wide_weight;      /* the accuracy target wants its weight as float16 */
 } vqc_plan_layer;
 

@@ -55,6 +55,7 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error)
     recipe->objective = VQC_OBJECTIVE_SIZE;
     recipe->weights = vqc_weight_spec_default();
     recipe->verify = true;
+    recipe->prune = vqc_prune_options_default();
     recipe->fixed.percentile = 99.99;
     recipe->vq.sweeps = 4;
     recipe->vq.damping = 0.01;
@@ -165,6 +166,9 @@ void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over)
     }
     if (over->set & VQC_SPEC_PATTERN) {
         base->pattern = over->pattern;
+    }
+    if (over->set & VQC_SPEC_SPARSITY) {
+        base->sparsity = over->sparsity;
     }
     if (over->set & VQC_SPEC_ACTIVATIONS) {
         base->activations = over->activations;

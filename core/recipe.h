@@ -10,6 +10,7 @@
 #include "core/data/samples_request.h"
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/prune/prune_options.h"
 #include "core/vq/vq_types.h"
 
 typedef enum vqc_operators { VQC_OPERATORS_STANDARD, VQC_OPERATORS_ONNXRUNTIME } vqc_operators;
@@ -110,7 +111,8 @@ enum {
     VQC_SPEC_CHANNEL_SCALE = 1u << 19,
     VQC_SPEC_OUTPUT_GROUPS = 1u << 20,
     VQC_SPEC_INPUT_GROUPS = 1u << 21,
-    VQC_SPEC_SHARED_CODEBOOK = 1u << 22
+    VQC_SPEC_SHARED_CODEBOOK = 1u << 22,
+    VQC_SPEC_SPARSITY = 1u << 23
 };
 
 /* How to code one weight. Defaults are those of vqc_weight_spec_default(). */
@@ -141,6 +143,7 @@ typedef struct vqc_weight_spec {
     int output_groups;            /* runs of output channels with a codebook of their own */
     int input_groups;             /* runs of input sub-vectors with a codebook of their own */
     char *shared_codebook;        /* layers of one name share a codebook; NULL or "none": no */
+    double sparsity;              /* share of zeros in place of prune's; only when set */
 } vqc_weight_spec;
 
 /* What a layers: rule applies to; an unset key matches everything, all set keys must match. */
@@ -240,6 +243,7 @@ struct vqc_recipe {
     bool verify;              /* run the original and the written model and compare them */
     vqc_static_options fixed; /* static quantization */
     vqc_vq_options vq;        /* training of codebooks */
+    vqc_prune_options prune;
     vqc_accuracy_target accuracy;
     vqc_data_options data;
     vqc_gates gates;

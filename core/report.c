@@ -62,6 +62,7 @@ vqc_status vqc_report_note(vqc_report *report, vqc_error *error, const char *for
 void vqc_report_total(vqc_report *report)
 {
     report->weight_elements = 0;
+    report->weight_zeros = 0;
     report->weight_before_bytes = 0;
     report->weight_after_bytes = 0;
     report->coded_count = 0;
@@ -69,6 +70,7 @@ void vqc_report_total(vqc_report *report)
     for (size_t i = 0; i < report->layer_count; i++) {
         vqc_layer_report *layer = &report->layers[i];
         report->weight_elements += layer->elements;
+        report->weight_zeros += layer->zeros;
         report->weight_before_bytes += layer->before_bytes;
         report->weight_after_bytes += layer->after_bytes;
         report->coded_count += layer->status == VQC_LAYER_CODED ? 1 : 0;
@@ -90,6 +92,7 @@ vqc_status vqc_report_unchanged(vqc_report *report, const char *reason, vqc_erro
             layer->pattern = "";
             layer->reason = reason;
             layer->after_bytes = layer->before_bytes;
+            layer->zeros = 0;
             layer->metrics = nothing;
         }
     }

@@ -109,6 +109,7 @@ typedef struct vqc_layer_report {
     const int64_t *dims; /* [rank] */
     size_t rank;
     uint64_t elements;
+    uint64_t zeros;   /* weights that are exactly zero, when the recipe prunes; else 0 */
     size_t use_count; /* nodes that read it; > 1: tied */
     vqc_layer_status status;
     const char *codec;      /* "int8 channel", "int4 block 32 asym", "float16", "keep" */
@@ -201,6 +202,7 @@ typedef struct vqc_report {
     int64_t ir_before;
     int64_t ir_after;
     uint64_t weight_elements; /* all layers */
+    uint64_t weight_zeros;    /* of these exactly zero, when the recipe prunes; else 0 */
     size_t weight_before_bytes;
     size_t weight_after_bytes;
     size_t coded_count;
@@ -210,9 +212,10 @@ typedef struct vqc_report {
     size_t layer_count;
     vqc_activation_report *activations; /* [activation_count] static quantization, model order */
     size_t activation_count;
-    size_t folded;          /* nodes that folding took away */
-    size_t integer_layers;  /* layers that compute with static integer activations */
-    size_t possible_layers; /* and those that could */
+    size_t folded;           /* nodes that folding took away */
+    size_t removed_channels; /* that pruning took away */
+    size_t integer_layers;   /* layers that compute with static integer activations */
+    size_t possible_layers;  /* and those that could */
     vqc_verification verification;
     const char **notes; /* [note_count] things the user should know */
     size_t note_count;

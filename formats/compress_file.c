@@ -259,8 +259,10 @@ static vqc_status compress_and_write(job *j, vqc_error *error)
         return status;
     }
     report = j->report;
-    if ((report->coded_count == 0 && report->folded == 0) ||
-        report->after.total_bytes >= report->before.total_bytes) {
+    /* a pruned model is what was asked for, also where it is not smaller yet */
+    if (report->weight_zeros == 0 &&
+        ((report->coded_count == 0 && report->folded == 0 && report->removed_channels == 0) ||
+         report->after.total_bytes >= report->before.total_bytes)) {
         status = vqc_report_unchanged(report, "the whole file would not be smaller", error);
         report->after = report->before;
     }

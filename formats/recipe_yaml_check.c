@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/prune/prune_stage.h"
 #include "core/report.h"
 #include "formats/recipe_yaml_keys.h"
 #include "formats/recipe_yaml_read.h"
@@ -498,7 +499,7 @@ static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *ro
     }
     note_unused_keys(context, root, "target", uses_vq(recipe) ? accuracy_keys : target_keys, why);
     note_unused_keys(context, root, "static", NULL, why);
-    if (!uses_vq(recipe)) {
+    if (!uses_vq(recipe) && !vqc_prune_wanted(recipe)) {
         note_unused_keys(context, root, "calibrate", calibrate_keys, why);
     }
     for (size_t i = 0; i < recipe->rule_count; i++) {
@@ -506,6 +507,69 @@ static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *ro
         (void)snprintf(path, sizeof path, "layers[%zu].", i);
         note_unused(context, vqc_yaml_map_get(layers->items[i], "observer"),
                     vqc_yaml_map_get(root, "activations"), path, "observer", why);
+    }
+}
+
+/* Keys of prune that do not fit one another. */
+static void check_prune(vqc_yaml_context *context, const vqc_yaml_node *root,
+                        const vqc_recipe *recipe)
+{
+    static const char *const fixed_keys[] = {"sparsity", "threshold", "scope", "target", NULL};
+    static const char *const channel_keys[] = {"multiple_of", "min_channels", NULL};
+    static const char *const how_keys[] = {"pattern", "block",      "score",
+                                           "scope",   "compensate", NULL};
+    const vqc_yaml_node *prune = vqc_yaml_map_get(root, "prune");
+    const vqc_yaml_node *layers = vqc_yaml_map_get(root, "layers");
+    vqc_prune_pattern pattern;
+    const char *fault = "";
+    bool is_block;
+
+    if (!vqc_prune_options_pattern(&recipe->prune, &pattern, &fault)) {
+        is_block = strcmp(recipe->prune.pattern, "block") == 0;
+        vqc_yaml_problem_add(context, prune->place, "prune.%s: expected %s",
+                             is_block ? "block" : "pattern", fault);
+        return;
+    }
+    if (pattern.kind != VQC_PRUNE_BLOCK) {
+        note_unused(context, vqc_yaml_map_get(prune, "block"), vqc_yaml_map_get(prune, "pattern"),
+                    "prune.", "block", "without pattern: block; remove it, or set pattern: block");
+    }
+    for (size_t i = 0; pattern.kind != VQC_PRUNE_CHANNELS && channel_keys[i] != NULL; i++) {
+        note_unused(context, vqc_yaml_map_get(prune, channel_keys[i]),
+                    vqc_yaml_map_get(prune, "pattern"), "prune.", channel_keys[i],
+                    "without pattern: channels; remove it, or set pattern: channels");
+    }
+    if (pattern.kind == VQC_PRUNE_CHANNELS) {
+        note_unused(context, vqc_yaml_map_get(prune, "threshold"),
+                    vqc_yaml_map_get(prune, "pattern"), "prune.", "threshold",
+                    "with pattern: channels; remove it, or set sparsity or target");
+    }
+    for (size_t i = 0; pattern.kind == VQC_PRUNE_N_OF_M && fixed_keys[i] != NULL; i++) {
+        note_unused(context, vqc_yaml_map_get(prune, fixed_keys[i]),
+                    vqc_yaml_map_get(prune, "pattern"), "prune.", fixed_keys[i],
+                    "with a pattern N:M, which says how many weights stay; remove it");
+    }
+    for (size_t i = 0; (pattern.kind == VQC_PRUNE_N_OF_M || pattern.kind == VQC_PRUNE_CHANNELS) &&
+                       i < recipe->rule_count;
+         i++) {
+        const vqc_weight_spec *spec = &recipe->rules[i].spec;
+        if ((spec->set & VQC_SPEC_SPARSITY) != 0 && spec->sparsity > 0.0) {
+            vqc_yaml_problem_add(context, layers->items[i]->place,
+                                 "layers[%zu].sparsity: got %g, expected 0 (not pruned) with a "
+                                 "pattern N:M or channels",
+                                 i, spec->sparsity);
+        }
+    }
+    if (!isnan(recipe->prune.threshold) &&
+        (!isnan(recipe->prune.sparsity) || !isnan(recipe->prune.output_sqnr_db))) {
+        vqc_yaml_problem_add(context, prune->place,
+                             "prune.threshold: got sparsity or target beside it, expected one of "
+                             "them");
+    }
+    for (size_t i = 0; !vqc_prune_wanted(recipe) && how_keys[i] != NULL; i++) {
+        note_unused(context, vqc_yaml_map_get(prune, how_keys[i]),
+                    vqc_yaml_map_get(prune, "sparsity"), "prune.", how_keys[i],
+                    "when nothing is pruned; remove it, or set sparsity");
     }
 }
 
@@ -526,6 +590,7 @@ void vqc_recipe_check(vqc_yaml_context *context, const vqc_yaml_node *root,
     if (context->problem_count == 0) {
         check_static_keys(context, root, recipe);
         check_vq_keys(context, root, recipe);
+        check_prune(context, root, recipe);
     }
     check_spec(&check);
     for (size_t i = 0; i < recipe->rule_count; i++) {

@@ -295,6 +295,7 @@ static const struct vqc_key_part rule_parts[] = {
     {&vqc_codebook_keys, offsetof(vqc_layer_rule, spec)},
     {&activations_group, offsetof(vqc_layer_rule, spec)},
     {&observer_group, offsetof(vqc_layer_rule, spec)},
+    {&vqc_sparsity_keys, offsetof(vqc_layer_rule, spec)},
 };
 static const vqc_key_group rule_group = {rule_rows, COUNT_OF(rule_rows), rule_parts,
                                          COUNT_OF(rule_parts)};
@@ -567,8 +568,8 @@ static const vqc_key_row root_rows[] = {
      .offset = offsetof(vqc_recipe, rules),
      .count_offset = offsetof(vqc_recipe, rule_count),
      .group = &rule_group,
-     .help = "Rules for some of the layers, each with match and any key of weights or activations; "
-             "later rules win."},
+     .help = "Rules for some of the layers, each with match and any key of weights or activations, "
+             "or a sparsity; later rules win."},
     {.name = "fold",
      .type = VQC_KEY_BOOL,
      .offset = offsetof(vqc_recipe, fold),
@@ -603,8 +604,9 @@ static const vqc_key_row root_rows[] = {
      .help = "Run the original and the written model on samples, when there are any, and report "
              "their difference."},
     {.name = "prune",
-     .type = VQC_KEY_UNAVAILABLE,
-     .help = "Reserved for a later version of vqc; must be empty."},
+     .type = VQC_KEY_GROUP,
+     .group = &vqc_prune_keys,
+     .help = "Which weights become zero before they are coded."},
     {.name = "gates",
      .type = VQC_KEY_GROUP,
      .offset = offsetof(vqc_recipe, gates),

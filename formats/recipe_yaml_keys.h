@@ -60,6 +60,11 @@ struct vqc_key_group {
 extern const vqc_key_group vqc_codebook_keys;
 extern const vqc_key_group vqc_vq_keys;
 
+/* Keys under prune (of a vqc_recipe), and those of a rule that prunes otherwise (of a
+ * vqc_weight_spec). */
+extern const vqc_key_group vqc_prune_keys;
+extern const vqc_key_group vqc_sparsity_keys;
+
 /* The keys at the top of a recipe. Constant, never NULL. */
 const vqc_key_group *vqc_recipe_keys(void);
 

@@ -456,7 +456,7 @@ static void read_rule(const target *list, const vqc_key_row *row, const vqc_yaml
     if (rule->spec.set == 0 && to.context->problem_count == problems_before) {
         vqc_yaml_problem_add(to.context, node->place,
                              "layers[%zu]: nothing to do, expected a key of weights (such as codec "
-                             "or bits), activations or observer beside match",
+                             "or bits), activations, observer or sparsity beside match",
                              index);
     }
 }

@@ -265,6 +265,10 @@ static void add_layers(json_object to, const vqc_layer_report *layers, size_t co
         add_count(item, "after_bytes", layer->after_bytes);
         add_real(item, "bits_per_weight", layer->bits_per_weight);
         add_codebook(item, &layer->codebook);
+        if (layer->zeros > 0) {
+            add_count(item, "zeros", layer->zeros);
+            add_real(item, "sparsity", (double)layer->zeros / (double)layer->elements);
+        }
         add_metrics(item, &layer->metrics);
     }
 }
@@ -473,6 +477,11 @@ char *vqc_report_to_json(const vqc_report *report)
     add_integer(root, "ir_before", report->ir_before);
     add_integer(root, "ir_after", report->ir_after);
     add_count(root, "weight_elements", report->weight_elements);
+    if (report->weight_zeros > 0) {
+        add_count(root, "weight_zeros", report->weight_zeros);
+        add_real(root, "weight_sparsity",
+                 (double)report->weight_zeros / (double)report->weight_elements);
+    }
     add_count(root, "weight_before_bytes", report->weight_before_bytes);
     add_count(root, "weight_after_bytes", report->weight_after_bytes);
     add_count(root, "coded_count", report->coded_count);

@@ -35,7 +35,9 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
     const size_t packed_bytes = (elements * (size_t)width + 7) / 8;
     *in_bytes = float_bytes;
     *out_bytes = 0;
-    if (f == VQC_FAMILY_TRANSPOSE) {
+    if (f == VQC_FAMILY_THRESHOLD_MASK || f == VQC_FAMILY_GROUP_MASK) {
+        *out_bytes = elements;
+    } else if (f == VQC_FAMILY_TRANSPOSE || f == VQC_FAMILY_SCORE_COLS) {
         *out_bytes = float_bytes;
     } else if ((f >= VQC_FAMILY_QUANTIZE && f <= VQC_FAMILY_QUANTIZE_ERROR_COLS) ||
                f == VQC_FAMILY_FROM_F32) {
@@ -123,6 +125,30 @@ static void call_stats(const vqc_kernels *k, size_t index, const vqc_kernel_args
         break;
     case VQC_INDEX_probe_fma:
         r->value = k->probe_fma(a->iterations);
+        break;
+    default:
+        break;
+    }
+}
+
+static void call_prune(const vqc_kernels *k, size_t index, const vqc_kernel_args *a,
+                       vqc_kernel_results *r)
+{
+    switch (index) {
+    case VQC_INDEX_f32_score_cols:
+        k->f32_score_cols(a->in, a->rows, a->cols, a->in_stride, a->scale, a->out, a->out_stride);
+        break;
+    case VQC_INDEX_f32_key_histogram:
+        k->f32_key_histogram(a->in, a->cols, a->shift, a->half_bins, a->counts);
+        break;
+    case VQC_INDEX_f32_threshold_mask:
+        k->f32_threshold_mask(a->in, a->cols, a->a, a->out);
+        break;
+    case VQC_INDEX_f32_group_mask:
+        k->f32_group_mask(a->in, a->cols, (size_t)a->width, a->depth, a->out);
+        break;
+    case VQC_INDEX_f32_count_zero:
+        r->count = k->f32_count_zero(a->in, a->cols);
         break;
     default:
         break;
@@ -348,7 +374,9 @@ void vqc_kernel_call(const vqc_kernels *table, size_t index, const vqc_kernel_ar
                      vqc_kernel_results *r)
 {
     const vqc_kernel_family family = vqc_kernel_infos[index].family;
-    if (family <= VQC_FAMILY_SSE_COLS || family == VQC_FAMILY_PROBE_FMA)
+    if (family >= VQC_FAMILY_SCORE_COLS && family <= VQC_FAMILY_COUNT_ZERO)
+        call_prune(table, index, a, r);
+    else if (family <= VQC_FAMILY_SSE_COLS || family == VQC_FAMILY_PROBE_FMA)
         call_stats(table, index, a, r);
     else if (family <= VQC_FAMILY_DEQUANTIZE_COLS)
         call_codes(table, index, a, r);

@@ -8,7 +8,12 @@
 /* Kernels of one family have the same meaning and parameters, up to the type given by the kind. */
 typedef enum vqc_kernel_family {
     VQC_FAMILY_STATS,
-    VQC_FAMILY_TRANSPOSE, /* kernels/kernel_list_move.h */
+    VQC_FAMILY_TRANSPOSE,  /* kernels/kernel_list_move.h */
+    VQC_FAMILY_SCORE_COLS, /* kernels/kernel_list_prune.h, from here ... */
+    VQC_FAMILY_KEY_HISTOGRAM,
+    VQC_FAMILY_THRESHOLD_MASK,
+    VQC_FAMILY_GROUP_MASK,
+    VQC_FAMILY_COUNT_ZERO, /* ... to here */
     VQC_FAMILY_MINMAX,
     VQC_FAMILY_MINMAX_ROWS,
     VQC_FAMILY_MINMAX_COLS,
@@ -60,7 +65,7 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_MATH_POOL,
     VQC_FAMILY_MATH_MOMENTS,
     VQC_FAMILY_MATH_NORMALIZE, /* ... to here */
-    VQC_FAMILY_NEAREST, /* kernels/kernel_list_vq.h */
+    VQC_FAMILY_NEAREST,        /* kernels/kernel_list_vq.h */
     VQC_FAMILY_PROBE_FMA
 } vqc_kernel_family;
 

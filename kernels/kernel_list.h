@@ -13,6 +13,7 @@
 #include "kernels/kernel_list_math.h"
 #include "kernels/kernel_list_move.h"
 #include "kernels/kernel_list_observe.h"
+#include "kernels/kernel_list_prune.h"
 #include "kernels/kernel_list_qdq.h"
 #include "kernels/kernel_list_vq.h"
 
@@ -110,6 +111,7 @@
     VQC_KERNEL_LIST_MATH(X)                                                                        \
     VQC_KERNEL_LIST_OBSERVE(X)                                                                     \
     VQC_KERNEL_LIST_MOVE(X)                                                                        \
+    VQC_KERNEL_LIST_PRUNE(X)                                                                       \
     VQC_KERNEL_LIST_QDQ(X)                                                                         \
     VQC_KERNEL_LIST_VQ(X)                                                                          \
     VQC_KERNEL_LIST_PROBE(X)

@@ -25,6 +25,7 @@
 #include "kernels/int_simd.h"
 #include "kernels/math_bodies.h"
 #include "kernels/move_simd.h"
+#include "kernels/prune_simd.h"
 #include "kernels/qdq_simd.h"
 #include "kernels/simd_convert.h"
 #include "kernels/simd_observe.h"

@@ -74,6 +74,9 @@ static bool move(balance_set *set, size_t i, int32_t step)
 {
     int32_t moved = set->codes[i] - step;
 
+    if (set->errors[i] == 0.0f) { /* exact: a pruned weight stays zero */
+        return false;
+    }
     if (moved < set->lo || moved > set->hi) {
         return false;
     }

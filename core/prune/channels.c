@@ -38,7 +38,8 @@ static vqc_status check_options(const vqc_channel_options *options, vqc_error *e
 {
     bool target = !isnan(options->target_sqnr_db);
 
-    if (!target && !(options->sparsity >= 0.0 && options->sparsity < 1.0)) {
+    if (!(target && isnan(options->sparsity)) &&
+        !(options->sparsity >= 0.0 && options->sparsity < 1.0)) {
         return vqc_fail(error, VQC_ERR_USAGE,
                         "pruning channels: sparsity: got %g, expected 0 <= sparsity < 1",
                         options->sparsity);
@@ -140,6 +141,7 @@ static vqc_status note_removed(pruning *p, double sqnr_db)
         removed += p->set->groups[g].removed;
         groups += p->set->groups[g].count > 0 ? 1 : 0;
     }
+    p->report->removed_channels = removed;
     if (!isnan(sqnr_db)) {
         (void)snprintf(measured, sizeof measured, "; %.1f dB at the outputs on held-out samples",
                        sqnr_db);
@@ -208,26 +210,29 @@ static vqc_status try_share(pruning *p, double share, bool *holds)
     return status;
 }
 
-/* The largest share in steps of 1 / STEPS that keeps the target, by bisection: quality falls with
- * the share, nearly always. */
+/* The largest share, in steps of 1 / STEPS of the sparsity, that keeps the target, by bisection:
+ * quality falls with the share, nearly always. */
 static vqc_status find_share(pruning *p, double *share)
 {
+    /* without a sparsity the whole is out of the question */
+    bool open = isnan(p->options->sparsity);
+    double most = open ? 1.0 : p->options->sparsity;
     int low = 0;
-    int high = STEPS;
+    int high = open ? STEPS : STEPS + 1;
     vqc_status status = VQC_OK;
 
-    *share = p->options->sparsity;
+    *share = most;
     if (isnan(p->options->target_sqnr_db)) {
         return VQC_OK;
     }
     while (high - low > 1 && status == VQC_OK) {
-        int middle = (low + high) / 2;
+        int middle = high == STEPS + 1 && low == 0 ? STEPS : (low + high) / 2;
         bool holds;
-        status = try_share(p, (double)middle / STEPS, &holds);
+        status = try_share(p, most * middle / STEPS, &holds);
         low = holds ? middle : low;
         high = holds ? high : middle;
     }
-    *share = (double)low / STEPS;
+    *share = most * low / STEPS;
     return status;
 }
 

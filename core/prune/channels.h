@@ -34,10 +34,11 @@ typedef enum vqc_channel_score {
 } vqc_channel_score;
 
 typedef struct vqc_channel_options {
-    double sparsity; /* share of the removable channels to remove, 0 <= s < 1 */
-    /* Instead of sparsity: the largest share (in steps of 1/32, up to 31/32) at which every output
-     * keeps this ratio of signal to noise on samples that calibration does not see. NAN: unset;
-     * needs samples */
+    /* Share of the removable channels to remove, 0 <= s < 1; with a target the most that is tried,
+     * or NAN */
+    double sparsity;
+    /* The largest share (in steps of 1/32 of the sparsity) at which every output keeps this ratio
+     * of signal to noise on samples that calibration does not see. NAN: unset; needs samples */
     double target_sqnr_db;
     vqc_channel_scope scope;
     vqc_channel_score score;

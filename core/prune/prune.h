@@ -24,8 +24,9 @@ typedef enum vqc_prune_score {
 
 typedef enum vqc_prune_kind {
     VQC_PRUNE_UNSTRUCTURED,
-    VQC_PRUNE_N_OF_M, /* of every M neighbouring columns N stay */
-    VQC_PRUNE_BLOCK   /* whole blocks of rows x columns */
+    VQC_PRUNE_N_OF_M,  /* of every M neighbouring columns N stay */
+    VQC_PRUNE_BLOCK,   /* whole blocks of rows x columns */
+    VQC_PRUNE_CHANNELS /* whole channels of the model, not of a matrix: core/prune/channels.h */
 } vqc_prune_kind;
 
 typedef struct vqc_prune_pattern {

@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "core/prune/prune_obs.h"
 #include "core/prune/prune_select.h"
+#include "kernels/kernels.h"
 
 static size_t min_size(size_t a, size_t b)
 {
@@ -46,12 +47,12 @@ static void mask_groups(const vqc_prune_job *job, const float *scores, size_t ro
 
 #pragma omp parallel for schedule(static) num_threads(job->threads) if (rows * cols > 65536)
     for (size_t r = 0; r < rows; r++) {
-        for (size_t c = 0; c < cols; c += pattern->of) {
-            size_t length = min_size(pattern->of, cols - c);
-            vqc_prune_keep_largest(scores + r * scores_stride + c, length,
-                                   vqc_prune_group_keep(pattern, length),
-                                   mask + r * mask_stride + c);
-        }
+        size_t whole = cols / pattern->of * pattern->of;
+        size_t tail = cols - whole;
+        vqc_kernels_get()->f32_group_mask(scores + r * scores_stride, whole, pattern->of,
+                                          pattern->keep, mask + r * mask_stride);
+        vqc_prune_keep_largest(scores + r * scores_stride + whole, tail,
+                               vqc_prune_group_keep(pattern, tail), mask + r * mask_stride + whole);
     }
 }
 

@@ -102,9 +102,10 @@ static vqc_status score_matrix(const vqc_prune_job *job, const vqc_feedback_metr
     }
     for (size_t g = 0; g < job->input->groups && status == VQC_OK; g++) {
         status = column_factors(job, metric, g, factors, error);
-        for (size_t i = 0; i < group_rows * job->cols && status == VQC_OK; i++) {
-            size_t at = g * group_rows * job->cols + i;
-            scores[at] = fabsf(job->matrix[at]) * factors[i % job->cols];
+        if (status == VQC_OK) {
+            size_t at = g * group_rows * job->cols;
+            vqc_kernels_get()->f32_score_cols(job->matrix + at, group_rows, job->cols, job->cols,
+                                              factors, scores + at, job->cols);
         }
     }
     free(factors);

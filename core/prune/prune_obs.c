@@ -26,8 +26,7 @@ typedef struct obs_pass {
     float *sum;     /* [rows][width] what the columns before the panel left: e R */
     float *scores;  /* [rows][width], adaptive only */
     float *scratch; /* of the products */
-    size_t visited; /* entries (blocks) in the panels before this one */
-    size_t gone;    /* and how many of them were to go */
+    size_t *counts; /* entries (blocks) of each panel that go; adaptive only */
 } obs_pass;
 
 /* N:M groups and blocks must not be cut by a panel. */
@@ -109,21 +108,53 @@ static void visit_row(const obs_pass *p, size_t row, size_t first, size_t width,
     }
 }
 
-/* How many entries (blocks) of a panel go, so that all panels together lose the asked number. */
-static size_t panel_count(obs_pass *p, size_t width)
+/* Blocks (entries) of the panel that the mask takes. */
+static size_t count_gone(const vqc_prune_job *job, size_t first, size_t width)
 {
-    const vqc_prune_pattern *pattern = &p->job->request->pattern;
-    size_t down = p->job->rows;
-    size_t across = width;
-    size_t before = p->gone;
+    const vqc_prune_pattern *pattern = &job->request->pattern;
+    bool blocks = pattern->kind == VQC_PRUNE_BLOCK;
+    size_t down = blocks ? pattern->block_rows : 1;
+    size_t across = blocks ? pattern->block_cols : 1;
+    size_t gone = 0;
 
-    if (pattern->kind == VQC_PRUNE_BLOCK) {
-        down = (p->job->rows + pattern->block_rows - 1) / pattern->block_rows;
-        across = (width + pattern->block_cols - 1) / pattern->block_cols;
+    for (size_t r = 0; r < job->rows; r += down) {
+        for (size_t c = first; c < first + width; c += across) {
+            gone += job->mask[r * job->cols + c] == 0 ? 1 : 0;
+        }
     }
-    p->visited += down * across;
-    p->gone = vqc_prune_count(p->job->request->sparsity, p->visited);
-    return p->gone - before;
+    return gone;
+}
+
+/* How many of each panel go: as many as would by the scores of the weights as they are, over the
+ * whole matrix. Which ones is then for the panel to say. */
+static vqc_status share_panels(obs_pass *p, vqc_error *error)
+{
+    const vqc_prune_job *job = p->job;
+    const vqc_prune_pattern *pattern = &job->request->pattern;
+    size_t rows = job->rows, cols = job->cols, n = rows * cols;
+    float *scores = malloc(n * sizeof *scores + 1);
+    vqc_status status;
+
+    p->counts = calloc(cols / p->width + 1, sizeof *p->counts);
+    if (scores == NULL || p->counts == NULL) {
+        free(scores);
+        return vqc_fail_memory(error, n * sizeof *scores);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t j = i % cols, group = i / cols / (rows / p->metric->groups);
+        scores[i] = fabsf(job->matrix[i] * p->metric->factor[(group * cols + j) * cols + j]);
+    }
+    if (pattern->kind == VQC_PRUNE_BLOCK) {
+        n = ((rows + pattern->block_rows - 1) / pattern->block_rows) *
+            ((cols + pattern->block_cols - 1) / pattern->block_cols);
+    }
+    status = vqc_prune_mask(job, scores, rows, cols, cols,
+                            vqc_prune_count(job->request->sparsity, n), job->mask, cols, error);
+    for (size_t first = 0; first < cols && status == VQC_OK; first += p->width) {
+        p->counts[first / p->width] = count_gone(job, first, min_size(p->width, cols - first));
+    }
+    free(scores);
+    return status;
 }
 
 static vqc_status choose_panel(obs_pass *p, size_t first, size_t width, vqc_error *error)
@@ -134,7 +165,7 @@ static vqc_status choose_panel(obs_pass *p, size_t first, size_t width, vqc_erro
     for (size_t r = 0; r < rows; r++) {
         score_row(p, r, first, 0, width, p->scores + r * p->width);
     }
-    return vqc_prune_mask(p->job, p->scores, rows, width, p->width, panel_count(p, width),
+    return vqc_prune_mask(p->job, p->scores, rows, width, p->width, p->counts[first / p->width],
                           p->job->mask + first, cols, error);
 }
 
@@ -194,10 +225,14 @@ vqc_status vqc_prune_compensate(const vqc_prune_job *job, const vqc_feedback_met
     if (p.sum == NULL || p.scores == NULL || p.scratch == NULL) {
         status = vqc_fail_memory(error, size);
     }
+    if (status == VQC_OK && adaptive && job->request->pattern.kind != VQC_PRUNE_N_OF_M) {
+        status = share_panels(&p, error);
+    }
     for (size_t first = 0; first < job->cols && status == VQC_OK; first += p.width) {
         status = visit_panel(&p, first, min_size(p.width, job->cols - first), error);
     }
     free(p.sum);
+    free(p.counts);
     free(p.scores);
     free(p.scratch);
     return status;

@@ -525,6 +525,10 @@ static void test_kernel(size_t index, const test_isa *isas, size_t isa_count)
         test_nearest_kernel(index, isas, isa_count);
         return;
     }
+    if (f >= VQC_FAMILY_SCORE_COLS && f <= VQC_FAMILY_COUNT_ZERO) {
+        test_prune_kernel(index, isas, isa_count);
+        return;
+    }
     if (f == VQC_FAMILY_TRANSPOSE) {
         test_move_kernel(index, isas, isa_count);
         return;

@@ -37,6 +37,9 @@ bool test_breaks(const char *kernel);
 void test_int_kernel(size_t index, const test_isa *isas, size_t isa_count);
 void test_int_closed_forms(void);
 
+/* All checks of one pruning kernel (prune_cases.c). */
+void test_prune_kernel(size_t index, const test_isa *isas, size_t isa_count);
+
 /* All checks of one kernel that moves data (move_cases.c). */
 void test_move_kernel(size_t index, const test_isa *isas, size_t isa_count);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/pipeline.h"
 #include "core/prune/channels.h"
 #include "core/prune/channels_set.h"
 #include "core/report.h"
@@ -629,7 +630,7 @@ Test(prune_channels, the_others_take_over)
 
 Test(prune_channels, as_much_as_the_target_allows)
 {
-    vqc_channel_options options = {.target_sqnr_db = 30.0};
+    vqc_channel_options options = {.sparsity = (double)NAN, .target_sqnr_db = 30.0};
     int64_t left;
     double db = prune_dependent(true, options, &left);
 
@@ -641,4 +642,54 @@ Test(prune_channels, as_much_as_the_target_allows)
     options.target_sqnr_db = -50.0;
     (void)prune_dependent(true, options, &left);
     cr_assert_eq(left, 2);
+}
+
+/* ---- recipes ---- */
+
+/* Channels of w_a that are left when configs/prune-channels.yaml takes half of them. */
+static int64_t run_recipe(vqc_layer_rule *rule, size_t *removed)
+{
+    static const char *const sets[] = {"prune.sparsity=0.5", "prune.multiple_of=1"};
+    vqc_model *model = begin();
+    runner_samples *samples = runner_samples_make(8, IMAGE, 4, 5);
+    const vqc_run_options run = {.threads = 1};
+    const vqc_pipeline_options options = {.run = &run, .samples = &samples->source};
+    vqc_recipe *recipe = NULL;
+    vqc_report *report = NULL;
+    vqc_error error = {0};
+    int64_t left;
+
+    conv1(model, "x", "a", 1, 4, 8);
+    mb_node(model, NULL, "Relu", "a", "r");
+    end_conv(model, "r", 8);
+    cr_assert_eq(vqc_recipe_load("configs/prune-channels.yaml", sets, 2, &recipe, NULL, &error),
+                 VQC_OK, "%s", error.message);
+    recipe->rules = rule;
+    recipe->rule_count = rule != NULL ? 1 : 0;
+    cr_assert_eq(vqc_report_create(&report, &error), VQC_OK);
+    cr_assert_eq(vqc_pipeline_run(model, recipe, &options, report, &error), VQC_OK, "%s",
+                 error.message);
+    left = find(model, "w_a")->dims[0];
+    *removed = report->removed_channels;
+    vqc_report_destroy(&report);
+    vqc_recipe_destroy(&recipe);
+    runner_samples_end(samples);
+    vqc_model_destroy(&model);
+    return left;
+}
+
+Test(prune_channels, by_recipe)
+{
+    char *names[] = {"w_a"};
+    vqc_layer_rule rule = {
+        .match =
+            {.names = names, .name_count = 1, .min_elements = -1, .max_elements = -1, .rank = -1},
+        .spec = {.set = VQC_SPEC_SPARSITY, .sparsity = 0.0},
+    };
+    size_t removed;
+
+    cr_assert_eq(run_recipe(NULL, &removed), 4);
+    cr_assert_eq(removed, 4);
+    cr_assert_eq(run_recipe(&rule, &removed), 8, "a rule keeps it");
+    cr_assert_eq(removed, 0);
 }

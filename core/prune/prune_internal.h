@@ -1,0 +1,44 @@
+/* Shared by the files of the pruning stage. */
+#ifndef VQC_CORE_PRUNE_PRUNE_INTERNAL_H
+#define VQC_CORE_PRUNE_PRUNE_INTERNAL_H
+
+#include "core/prune/prune_stage.h"
+#include "core/static/measure.h"
+#include "core/vq/bias_site.h"
+#include "core/vq/moments.h"
+#include "core/vq/vq_layout.h"
+
+/* One layer that is pruned. */
+typedef struct vqc_prune_part {
+    const vqc_layer *layer;
+    vqc_vq_layout layout;
+    vqc_bias_site bias;
+    const float *weights; /* [elements] original, in the tensor's order */
+    double asked;         /* share that the recipe wants of this layer; NAN: part of the whole */
+    double sparsity;      /* share that is pruned now */
+    float *pruned;        /* [elements]; NULL: not pruned */
+    float *bias_values;   /* [rows] corrected; NULL: as it is */
+    bool was_seen;        /* pruned for its input */
+    double loss;          /* relative, of the layer's output, when it was seen */
+} vqc_prune_part;
+
+typedef struct vqc_prune_parts {
+    const vqc_prune_stage *stage;
+    vqc_error *error;
+    vqc_graph *graph;
+    vqc_prune_pattern pattern;
+    vqc_prune_part *parts; /* [count] */
+    const vqc_layer **layers;
+    size_t count;
+    int threads;
+    vqc_samples *samples;   /* to prune for; NULL: by the weights alone */
+    vqc_reference *measure; /* the original's outputs on samples kept apart, or NULL */
+    vqc_arena *arena;       /* of the stage */
+    vqc_arena *attempt;     /* of the pruned weights in hand */
+    size_t used_samples;
+} vqc_prune_parts;
+
+/* Prunes every part to its sparsity, for its input where samples are there. */
+vqc_status vqc_prune_walk(vqc_prune_parts *p);
+
+#endif

@@ -1,0 +1,477 @@
+#include "core/prune/prune_stage.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/data/samples_subset.h"
+#include "core/exec/program.h"
+#include "core/prune/prune_internal.h"
+#include "core/prune/prune_select.h"
+#include "core/tensor.h"
+#include "kernels/kernels.h"
+
+enum {
+    HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
+    MAX_MEASURED = 64,         /* samples that whole models are run on */
+    MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
+    SEARCH_STEPS = 7           /* of the largest sparsity: to 1 part in 128 */
+};
+
+/* ---- what is asked ---- */
+
+static bool prunes_by_default(const vqc_recipe *recipe)
+{
+    const vqc_prune_options *o = &recipe->prune;
+    vqc_prune_pattern pattern;
+
+    return (!isnan(o->sparsity) && o->sparsity > 0.0) || !isnan(o->threshold) ||
+           !isnan(o->output_sqnr_db) ||
+           (vqc_prune_options_pattern(o, &pattern, NULL) && pattern.kind == VQC_PRUNE_N_OF_M);
+}
+
+bool vqc_prune_wanted(const vqc_recipe *recipe)
+{
+    bool wanted = prunes_by_default(recipe);
+
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        const vqc_weight_spec *spec = &recipe->rules[i].spec;
+        wanted = wanted || ((spec->set & VQC_SPEC_SPARSITY) != 0 && spec->sparsity > 0.0);
+    }
+    return wanted;
+}
+
+/* A convolution whose outputs see one channel each: a few weights, all of them missed. */
+static bool is_depthwise(const vqc_layer *layer)
+{
+    return layer->op != NULL && strcmp(layer->op, "Conv") == 0 && layer->rank > 2 &&
+           layer->dims[1] == 1 && layer->dims[0] > 1 && layer->node != NULL &&
+           vqc_node_attr_int(layer->node, "group", 1) > 1;
+}
+
+/* Whether the layer is pruned at all. */
+static bool takes_part(const vqc_recipe *recipe, const vqc_plan_layer *item)
+{
+    const vqc_layer *layer = item->layer;
+    bool named = (item->spec.set & VQC_SPEC_SPARSITY) != 0;
+
+    if (layer->is_output || layer->elements == 0 || layer->rank > VQC_LAYER_MAX_RANK ||
+        layer->scope->opset < 7) {
+        return false;
+    }
+    if (named) {
+        return item->spec.sparsity > 0.0;
+    }
+    return prunes_by_default(recipe) && layer->role == VQC_ROLE_WEIGHT &&
+           layer->reduction_axis >= 0 && layer->op != NULL && strcmp(layer->op, "Gather") != 0 &&
+           !is_depthwise(layer) && layer->elements >= (size_t)item->spec.min_elements;
+}
+
+/* The share of the weights up to the threshold. */
+static double share_below(const float *weights, size_t n, double threshold)
+{
+    size_t below = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        below += fabs((double)weights[i]) <= threshold ? 1 : 0;
+    }
+    return (double)below / (double)n;
+}
+
+/* What the recipe wants of one layer; NAN: its part of the whole. */
+static double share_of(const vqc_recipe *recipe, const vqc_plan_layer *item, const float *weights)
+{
+    if ((item->spec.set & VQC_SPEC_SPARSITY) != 0) {
+        return item->spec.sparsity;
+    }
+    if (!isnan(recipe->prune.threshold)) {
+        return share_below(weights, item->layer->elements, recipe->prune.threshold);
+    }
+    return (double)NAN;
+}
+
+static vqc_status collect_parts(vqc_prune_parts *r, const vqc_plan *plan)
+{
+    vqc_vq_along along =
+        r->pattern.kind == VQC_PRUNE_N_OF_M ? VQC_VQ_ALONG_INPUT : VQC_VQ_ALONG_AUTO;
+
+    r->parts = vqc_arena_calloc(r->arena, plan->count + 1, sizeof *r->parts);
+    r->layers = vqc_arena_calloc(r->arena, plan->count + 1, sizeof *r->layers);
+    if (r->parts == NULL || r->layers == NULL) {
+        return vqc_fail_memory(r->error, plan->count * sizeof *r->parts);
+    }
+    for (size_t i = 0; i < plan->count; i++) {
+        const vqc_plan_layer *item = &plan->layers[i];
+        vqc_prune_part *p = &r->parts[r->count];
+        const float *weights;
+        size_t elements;
+        float *copy;
+        if (!takes_part(r->stage->recipe, item) ||
+            vqc_tensor_borrow_f32(item->layer->tensor, r->arena, &weights, &elements, r->error) !=
+                VQC_OK) {
+            continue; /* coding it will say why it cannot be read */
+        }
+        copy = vqc_arena_alloc(r->arena, elements * sizeof *copy + 1);
+        if (copy == NULL) {
+            return vqc_fail_memory(r->error, elements * sizeof *copy);
+        }
+        memcpy(copy, weights, elements * sizeof *copy);
+        p->layer = item->layer;
+        p->weights = copy;
+        p->asked = share_of(r->stage->recipe, item, copy);
+        vqc_vq_layout_make(p->layer, along, &p->layout);
+        if (p->layout.has_moments) {
+            (void)vqc_bias_site_find(r->graph, p->layer, &p->bias);
+        }
+        r->layers[r->count++] = p->layer;
+    }
+    return VQC_OK;
+}
+
+/* ---- sharing zeros out ---- */
+
+/* |w| / |W|: the root of what a weight's absence costs relative to all of its layer. */
+static float *relative_scores(vqc_prune_parts *r, const vqc_prune_part *p, vqc_arena *arena)
+{
+    size_t n = p->layer->elements;
+    float *scores = vqc_arena_alloc(arena, n * sizeof *scores + 1);
+    double sum = 0.0;
+    double factor;
+
+    (void)r;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)p->weights[i] * (double)p->weights[i];
+    }
+    factor = sum > 0.0 && isfinite(sum) ? 1.0 / sqrt(sum) : 0.0;
+    for (size_t i = 0; i < n && scores != NULL; i++) {
+        double score = fabs((double)p->weights[i]) * factor;
+        scores[i] = isfinite(score) ? (float)score : 0.0f;
+    }
+    return scores;
+}
+
+static vqc_status share_globally(vqc_prune_parts *r, double sparsity)
+{
+    vqc_arena *arena = vqc_arena_create();
+    const float **scores = vqc_arena_calloc(arena, r->count + 1, sizeof *scores);
+    size_t *counts = vqc_arena_calloc(arena, r->count + 1, sizeof *counts);
+    size_t total = 0;
+    vqc_prune_cut cut;
+    vqc_status status = scores == NULL || counts == NULL ? vqc_fail_memory(r->error, 0) : VQC_OK;
+
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        const vqc_prune_part *p = &r->parts[i];
+        if (!isnan(p->asked)) {
+            continue;
+        }
+        scores[i] = relative_scores(r, p, arena);
+        counts[i] = p->layer->elements;
+        total += counts[i];
+        status = scores[i] == NULL ? vqc_fail_memory(r->error, counts[i]) : VQC_OK;
+    }
+    if (status == VQC_OK) {
+        cut = vqc_prune_cut_find(scores, counts, r->count, vqc_prune_count(sparsity, total));
+    }
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        uint8_t *mask;
+        size_t gone = 0;
+        if (counts[i] == 0) {
+            continue;
+        }
+        mask = vqc_arena_calloc(arena, counts[i], 1);
+        if (mask == NULL) {
+            status = vqc_fail_memory(r->error, counts[i]);
+            break;
+        }
+        vqc_prune_cut_apply(&cut, scores[i], counts[i], mask);
+        for (size_t k = 0; k < counts[i]; k++) {
+            gone += mask[k] == 0 ? 1 : 0;
+        }
+        r->parts[i].sparsity = (double)gone / (double)counts[i];
+    }
+    vqc_arena_destroy(&arena);
+    return status;
+}
+
+static vqc_status share_out(vqc_prune_parts *r, double sparsity)
+{
+    bool open = false;
+
+    for (size_t i = 0; i < r->count; i++) {
+        r->parts[i].sparsity = isnan(r->parts[i].asked) ? sparsity : r->parts[i].asked;
+        open = open || isnan(r->parts[i].asked);
+    }
+    return open && r->stage->recipe->prune.scope == VQC_PRUNE_SCOPE_GLOBAL &&
+                   r->pattern.kind != VQC_PRUNE_N_OF_M
+               ? share_globally(r, sparsity)
+               : VQC_OK;
+}
+
+static vqc_status prune_to(vqc_prune_parts *r, double sparsity)
+{
+    vqc_status status = share_out(r, sparsity);
+
+    return status == VQC_OK ? vqc_prune_walk(r) : status;
+}
+
+/* ---- writing, and measuring what was written ---- */
+
+/* Puts pruned weights and biases into the model; values go to `arena`. Biases that do not exist yet
+ * only when `add`. */
+static vqc_status write_parts(vqc_prune_parts *r, vqc_arena *arena, bool add)
+{
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        vqc_prune_part *p = &r->parts[i];
+        if (p->pruned == NULL) {
+            continue;
+        }
+        status =
+            vqc_tensor_set_f32(p->layer->tensor, p->pruned, p->layer->elements, arena, r->error);
+        if (status == VQC_OK && p->bias_values != NULL && p->bias.tensor != NULL) {
+            status = vqc_tensor_set_f32(p->bias.tensor, p->bias_values, p->bias.channels, arena,
+                                        r->error);
+        } else if (status == VQC_OK && p->bias_values != NULL && add) {
+            status = vqc_bias_site_add(r->graph, p->layer, p->bias_values, &p->bias, r->error);
+        }
+    }
+    return status;
+}
+
+static vqc_status score(vqc_prune_parts *r, vqc_score *out)
+{
+    Onnx__TensorProto *before = calloc(2 * r->count + 1, sizeof *before);
+    vqc_status status;
+
+    if (before == NULL) {
+        return vqc_fail_memory(r->error, r->count * sizeof *before);
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        before[2 * i] = *r->parts[i].layer->tensor;
+        if (r->parts[i].bias.tensor != NULL) {
+            before[2 * i + 1] = *r->parts[i].bias.tensor;
+        }
+    }
+    status = write_parts(r, r->attempt, false);
+    if (status == VQC_OK) {
+        status =
+            vqc_reference_score(r->measure, r->stage->model, 0, r->stage->threads, out, r->error);
+    }
+    for (size_t i = r->count; i-- > 0;) {
+        *r->parts[i].layer->tensor = before[2 * i];
+        if (r->parts[i].bias.tensor != NULL) {
+            *r->parts[i].bias.tensor = before[2 * i + 1];
+        }
+    }
+    free(before);
+    return status;
+}
+
+/* The largest sparsity whose output is good enough, by halving. */
+static vqc_status prune_to_target(vqc_prune_parts *r)
+{
+    double wanted = r->stage->recipe->prune.output_sqnr_db;
+    double least = 0.0,
+           most = isnan(r->stage->recipe->prune.sparsity) ? 1.0 : r->stage->recipe->prune.sparsity;
+    double at = most, got = (double)INFINITY;
+    bool capped = !isnan(r->stage->recipe->prune.sparsity);
+    vqc_status status = VQC_OK;
+
+    for (int i = 0; i < SEARCH_STEPS && status == VQC_OK; i++) {
+        vqc_score now;
+        at = i == 0 && capped ? most : 0.5 * (least + most);
+        status = prune_to(r, at);
+        if (status == VQC_OK) {
+            status = score(r, &now);
+        }
+        if (status == VQC_OK && now.nonfinite == 0 && now.sqnr_db >= wanted) {
+            least = at;
+            got = now.sqnr_db;
+        } else {
+            most = at;
+        }
+        if (least == most) {
+            break;
+        }
+    }
+    if (status == VQC_OK && at != least) {
+        status = prune_to(r, least);
+    }
+    return status == VQC_OK
+               ? vqc_report_note(r->stage->report, r->error,
+                                 "pruned to a sparsity of %.1f%%: the most that keeps an output "
+                                 "SQNR of %.1f dB (%.1f dB on %zu samples kept apart)",
+                                 100.0 * least, wanted, got, vqc_reference_count(r->measure))
+               : status;
+}
+
+/* ---- the whole ---- */
+
+/* Uses the calibration data where the model can be run. */
+static vqc_status open_samples(vqc_prune_parts *r)
+{
+    const vqc_prune_options *options = &r->stage->recipe->prune;
+    bool has_target = !isnan(options->output_sqnr_db);
+    vqc_samples *apart = NULL;
+    vqc_messages missing = {0};
+    vqc_status status = VQC_OK;
+
+    if (r->stage->samples == NULL) {
+        return has_target || options->score == VQC_PRUNE_SCORE_WANDA ||
+                       options->score == VQC_PRUNE_SCORE_OBS
+                   ? vqc_fail(r->error, VQC_ERR_USAGE,
+                              "%s: prune: %s needs calibration data: got none, expected --calib "
+                              "PATH or calibrate.data in the recipe",
+                              r->stage->recipe->path, has_target ? "target" : "this score")
+                   : VQC_OK;
+    }
+    status = vqc_program_missing(r->graph, &missing, r->error);
+    if (status == VQC_OK && missing.count > 0) {
+        status = vqc_report_note(r->stage->report, r->error,
+                                 "pruned by the weights alone, because vqc cannot run this model: "
+                                 "%s%s",
+                                 missing.items[0], missing.count > 1 ? ", ..." : "");
+    } else if (status == VQC_OK) {
+        status = vqc_samples_subset(r->stage->samples, 0, HOLD_OUT, false, &r->samples, r->error);
+    }
+    vqc_messages_clear(&missing);
+    if (status == VQC_OK && r->samples != NULL && has_target) {
+        status = vqc_samples_subset(r->stage->samples, 0, HOLD_OUT, true, &apart, r->error);
+        if (status == VQC_OK) {
+            status = vqc_reference_create(r->graph, apart, 0, 1, MAX_MEASURED, MAX_REFERENCE,
+                                          r->stage->threads, &r->measure, r->error);
+        }
+        vqc_samples_destroy(&apart);
+    }
+    return status;
+}
+
+static vqc_status note_result(vqc_prune_parts *r)
+{
+    size_t seen = 0, biases = 0, zeros = 0, elements = 0, count = 0;
+    const char *pattern = r->stage->recipe->prune.pattern;
+
+    for (size_t i = 0; i < r->count; i++) {
+        const vqc_prune_part *p = &r->parts[i];
+        if (p->pruned != NULL) {
+            count++;
+            seen += p->was_seen ? 1 : 0;
+            biases += p->bias_values != NULL ? 1 : 0;
+            zeros += vqc_prune_zeros(p->layer);
+            elements += p->layer->elements;
+        }
+    }
+    if (seen > 0) {
+        return vqc_report_note(r->stage->report, r->error,
+                               "pruned %zu layers (%s) to %.2f%% zeros, %zu of them for what they "
+                               "see in %zu calibration samples; %zu biases corrected",
+                               count, pattern == NULL ? "unstructured" : pattern,
+                               elements > 0 ? 100.0 * (double)zeros / (double)elements : 0.0, seen,
+                               r->used_samples, biases);
+    }
+    return vqc_report_note(r->stage->report, r->error,
+                           "pruned %zu layers (%s) to %.2f%% zeros, by the weights alone", count,
+                           pattern == NULL ? "unstructured" : pattern,
+                           elements > 0 ? 100.0 * (double)zeros / (double)elements : 0.0);
+}
+
+static vqc_status run(vqc_prune_parts *r)
+{
+    const vqc_prune_options *options = &r->stage->recipe->prune;
+    vqc_plan plan;
+    vqc_status status = vqc_graph_create(r->stage->model, &r->graph, r->error);
+
+    if (status == VQC_OK) {
+        status = vqc_plan_resolve(r->graph, r->stage->recipe, r->arena, &plan, r->error);
+    }
+    if (status == VQC_OK) {
+        status = collect_parts(r, &plan);
+    }
+    if (status == VQC_OK) {
+        status = open_samples(r);
+    }
+    if (status == VQC_OK && r->count > 0) {
+        status = r->measure != NULL
+                     ? prune_to_target(r)
+                     : prune_to(r, isnan(options->sparsity) ? 0.0 : options->sparsity);
+    }
+    if (status == VQC_OK) {
+        status = write_parts(r, r->stage->model->arena, true);
+    }
+    return status == VQC_OK ? note_result(r) : status;
+}
+
+vqc_status vqc_prune_run(const vqc_prune_stage *stage, vqc_error *error)
+{
+    vqc_prune_parts r = {.stage = stage,
+                         .error = error,
+                         .threads = (int)vqc_samples_slots(stage->threads),
+                         .arena = vqc_arena_create()};
+    uint64_t start = vqc_report_clock();
+    vqc_status status = VQC_OK;
+
+    if (r.arena == NULL) {
+        return vqc_fail_memory(error, 0);
+    }
+    if (!vqc_prune_options_pattern(&stage->recipe->prune, &r.pattern, NULL)) {
+        status =
+            vqc_fail(error, VQC_ERR_USAGE, "%s: prune.pattern is not valid", stage->recipe->path);
+    }
+    if (status == VQC_OK) {
+        status = run(&r);
+    }
+    if (status == VQC_OK) {
+        status = vqc_report_stage(stage->report, "prune", vqc_report_clock() - start, error);
+    }
+    vqc_samples_destroy(&r.samples);
+    vqc_reference_destroy(&r.measure);
+    vqc_graph_destroy(&r.graph);
+    vqc_arena_take(stage->model->arena, &r.attempt); /* payloads */
+    vqc_arena_destroy(&r.arena);
+    return status;
+}
+
+/* ---- what others ask of pruned weights ---- */
+
+size_t vqc_prune_zeros(const vqc_layer *layer)
+{
+    vqc_arena *arena = vqc_arena_create();
+    const float *weights;
+    size_t elements;
+    size_t zeros = 0;
+
+    if (arena != NULL &&
+        vqc_tensor_borrow_f32(layer->tensor, arena, &weights, &elements, NULL) == VQC_OK) {
+        zeros = vqc_kernels_get()->f32_count_zero(weights, elements);
+    }
+    vqc_arena_destroy(&arena);
+    return zeros;
+}
+
+vqc_status vqc_prune_set_masks(vqc_plan *plan, const vqc_recipe *recipe, vqc_arena *arena,
+                               vqc_error *error)
+{
+    for (size_t i = 0; i < plan->count && vqc_prune_wanted(recipe); i++) {
+        vqc_plan_layer *item = &plan->layers[i];
+        const float *weights;
+        size_t elements;
+        uint8_t *mask;
+        if (!item->may_code || !takes_part(recipe, item) ||
+            vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error) !=
+                VQC_OK) {
+            continue;
+        }
+        mask = vqc_arena_alloc(arena, elements + 1);
+        if (mask == NULL) {
+            return vqc_fail_memory(error, elements);
+        }
+        for (size_t k = 0; k < elements; k++) {
+            float w;
+            memcpy(&w, (const char *)weights + k * sizeof w, sizeof w);
+            mask[k] = w != 0.0f;
+        }
+        item->mask = mask;
+    }
+    return VQC_OK;
+}

@@ -1,0 +1,284 @@
+/* Pruning layer by layer, for what each layer sees. */
+#include <math.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/prune/prune_internal.h"
+#include "core/tensor.h"
+#include "core/vq/sequence.h"
+#include "core/vq/vq_fit.h"
+
+enum { STEPS = 10, MAX_SAMPLES = 128 };
+
+static const double DAMPING = 0.1; /* in means of the diagonal */
+/* Second moments of few samples see relations that are none: they are drawn towards their diagonal
+ * by LEAST_SHRINKAGE + SHRINKAGE * columns / input vectors (after Ledoit and Wolf 2004). Found on
+ * the zoo: cifar_resnet_4b, 96 samples, half of the weights: 18.8 -> 21.0 dB at the output. */
+static const double LEAST_SHRINKAGE = 0.2;
+static const double SHRINKAGE = 0.2;
+static const double MOST_SHRINKAGE = 0.9;
+
+/* Input moments in the order of the matrix' columns. */
+typedef struct ordered {
+    double *mean_x, *mean_y, *power; /* [groups][cols] */
+    float *second;                   /* [groups][cols][cols]; NULL: not known */
+    float *cross;                    /* the same, or NULL */
+} ordered;
+
+/* [groups][n][n] in another order; what is off the diagonal times `keep`. */
+static vqc_status permute_square(const float *from, size_t groups, size_t n, const size_t *order,
+                                 float keep, vqc_arena *arena, float **out, vqc_error *error)
+{
+    size_t size;
+
+    *out = NULL;
+    if (from == NULL) {
+        return VQC_OK;
+    }
+    if (!vqc_size_mul(n, n, &size) || !vqc_size_mul(size, groups, &size) ||
+        (*out = vqc_arena_calloc(arena, size, sizeof **out)) == NULL) {
+        return vqc_fail_memory(error, n);
+    }
+    for (size_t g = 0; g < groups; g++) {
+        for (size_t i = 0; i < n; i++) {
+            const float *row = from + (g * n + order[i]) * n;
+            for (size_t j = 0; j < n; j++) {
+                (*out)[(g * n + i) * n + j] = i == j ? row[order[j]] : keep * row[order[j]];
+            }
+        }
+    }
+    return VQC_OK;
+}
+
+static vqc_status order_moments(const vqc_prune_part *p, const vqc_moments *m, vqc_arena *arena,
+                                ordered *out, vqc_error *error)
+{
+    size_t n = m->cols;
+    size_t *order = vqc_arena_calloc(arena, n, sizeof *order);
+    double share = LEAST_SHRINKAGE + SHRINKAGE * (double)n / (double)(m->count + 1);
+    float keep = (float)(1.0 - (share < MOST_SHRINKAGE ? share : MOST_SHRINKAGE));
+    vqc_status status;
+
+    out->mean_x = vqc_arena_calloc(arena, m->groups * n, sizeof(double));
+    out->mean_y = vqc_arena_calloc(arena, m->groups * n, sizeof(double));
+    out->power = vqc_arena_calloc(arena, m->groups * n, sizeof(double));
+    if (order == NULL || out->mean_x == NULL || out->mean_y == NULL || out->power == NULL) {
+        return vqc_fail_memory(error, m->groups * n * sizeof(double));
+    }
+    for (size_t i = 0; i < n; i++) {
+        order[i] = vqc_vq_layout_moment_column(&p->layout, p->layer, i);
+    }
+    for (size_t i = 0; i < m->groups * n; i++) {
+        size_t from = i / n * n + order[i % n];
+        out->mean_x[i] = m->mean_x[from];
+        out->mean_y[i] = m->mean_y[from];
+        out->power[i] = m->power[from];
+    }
+    status = permute_square(m->second, m->groups, n, order, keep, arena, &out->second, error);
+    return status == VQC_OK ? permute_square(m->second == NULL ? NULL : m->cross, m->groups, n,
+                                             order, keep, arena, &out->cross, error)
+                            : status;
+}
+
+/* Where no bias can keep the mean of an output, the mean counts as well: E[y y^T]. */
+static void add_means(ordered *m, size_t groups, size_t n)
+{
+    for (size_t g = 0; g < groups && m->second != NULL; g++) {
+        const double *mean = m->mean_y + g * n;
+        for (size_t i = 0; i < n; i++) {
+            for (size_t j = 0; j < n; j++) {
+                float *at = &m->second[(g * n + i) * n + j];
+                *at = (float)((double)*at + mean[i] * mean[j]);
+            }
+        }
+    }
+}
+
+static bool has_bias(const vqc_prune_part *p)
+{
+    return p->bias.tensor != NULL || p->bias.can_add;
+}
+
+/* b + W E[x] - W' E[y]: every output keeps its mean. */
+static vqc_status correct_bias(vqc_prune_parts *r, vqc_prune_part *p, const ordered *m,
+                               const float *before, const float *after, vqc_arena *arena)
+{
+    size_t rows = p->layout.rows, cols = p->layout.cols;
+    size_t group_rows = rows / p->layout.groups;
+    const float *old = NULL;
+    size_t elements;
+    vqc_status status = VQC_OK;
+
+    if (!has_bias(p) || r->stage->recipe->prune.compensate == VQC_PRUNE_COMPENSATE_OFF) {
+        return VQC_OK;
+    }
+    p->bias_values = vqc_arena_calloc(r->attempt, rows, sizeof *p->bias_values);
+    if (p->bias_values == NULL) {
+        return vqc_fail_memory(r->error, rows * sizeof *p->bias_values);
+    }
+    if (p->bias.tensor != NULL) {
+        status = vqc_tensor_borrow_f32(p->bias.tensor, arena, &old, &elements, r->error);
+    }
+    for (size_t row = 0; row < rows && status == VQC_OK; row++) {
+        const double *mean_x = m->mean_x + row / group_rows * cols;
+        const double *mean_y = m->mean_y + row / group_rows * cols;
+        double gain = 0.0;
+        for (size_t c = 0; c < cols; c++) {
+            gain += (double)before[row * cols + c] * mean_x[c] -
+                    (double)after[row * cols + c] * mean_y[c];
+        }
+        p->bias_values[row] =
+            (float)((old != NULL ? (double)old[row] : 0.0) + p->bias.ratio * gain);
+    }
+    return status;
+}
+
+/* Fits request and input to what is known of the layer. */
+static vqc_prune_request request_of(const vqc_prune_parts *r, const vqc_prune_part *p,
+                                    const ordered *m)
+{
+    const vqc_prune_options *options = &r->stage->recipe->prune;
+    bool has_second = m != NULL && m->second != NULL;
+    vqc_prune_request request = {
+        .pattern = r->pattern,
+        .score = options->score,
+        .sparsity = p->sparsity,
+        .compensate = has_second && options->compensate == VQC_PRUNE_COMPENSATE_AUTO,
+        .steps = STEPS,
+        .damping = DAMPING,
+        .threads = r->threads,
+    };
+
+    if (request.score == VQC_PRUNE_SCORE_AUTO || request.score == VQC_PRUNE_SCORE_OBS) {
+        request.score = has_second && request.compensate ? VQC_PRUNE_SCORE_OBS
+                        : m != NULL                      ? VQC_PRUNE_SCORE_WANDA
+                                                         : VQC_PRUNE_SCORE_MAGNITUDE;
+        if (options->score == VQC_PRUNE_SCORE_OBS && has_second) {
+            request.score = VQC_PRUNE_SCORE_OBS;
+        }
+    }
+    if (m == NULL) {
+        request.score = VQC_PRUNE_SCORE_MAGNITUDE;
+    }
+    /* the paper compares within an output's weights */
+    request.per_row = request.score == VQC_PRUNE_SCORE_WANDA;
+    return request;
+}
+
+/* moments NULL: by the weights alone. */
+static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_moments *moments)
+{
+    const vqc_vq_layout *l = &p->layout;
+    size_t n = p->layer->elements;
+    vqc_arena *scratch = vqc_arena_create();
+    float *before = vqc_arena_calloc(scratch, n, sizeof *before);
+    float *after = vqc_arena_calloc(scratch, n, sizeof *after);
+    uint8_t *mask = vqc_arena_calloc(scratch, n, 1);
+    vqc_prune_input input = {.groups = 1};
+    ordered m = {0};
+    vqc_prune_request request;
+    vqc_status status = VQC_OK;
+
+    if (before == NULL || after == NULL || mask == NULL) {
+        status = vqc_fail_memory(r->error, n * sizeof *before);
+        goto done;
+    }
+    vqc_vq_layout_take(l, p->layer, p->weights, before);
+    memcpy(after, before, n * sizeof *after);
+    if (moments != NULL) {
+        status = order_moments(p, moments, scratch, &m, r->error);
+        if (status != VQC_OK) {
+            goto done;
+        }
+        input = (vqc_prune_input){moments->groups, m.second, m.power};
+    }
+    request = request_of(r, p, moments != NULL ? &m : NULL);
+    if (request.compensate && m.cross != NULL) { /* make up for what is off already */
+        status = vqc_vq_adjust(before, l->rows, l->cols, moments->groups, m.second, m.cross,
+                               DAMPING, r->threads, after, r->error);
+    }
+    if (moments != NULL && !(has_bias(p) && request.compensate)) {
+        add_means(&m, moments->groups, l->cols);
+    }
+    if (status == VQC_OK) {
+        status = vqc_prune_matrix(&request, &input, l->rows, l->cols, after, mask,
+                                  m.second != NULL ? &p->loss : NULL, r->error);
+    }
+    if (status == VQC_ERR_MODEL) { /* NaN or infinite: it stays, and coding it says so */
+        status = VQC_OK;
+        goto done;
+    }
+    if (status == VQC_OK && moments != NULL) {
+        p->was_seen = true;
+        status = correct_bias(r, p, &m, before, after, scratch);
+    }
+    if (status == VQC_OK) {
+        p->pruned = vqc_arena_calloc(r->attempt, n, sizeof *p->pruned);
+        if (p->pruned == NULL) {
+            status = vqc_fail_memory(r->error, n * sizeof *p->pruned);
+        } else {
+            vqc_vq_layout_put(l, p->layer, after, p->pruned);
+        }
+    }
+done:
+    vqc_arena_destroy(&scratch);
+    return status;
+}
+
+static void report_progress(const vqc_prune_parts *r, size_t done)
+{
+    if (r->stage->progress != NULL) {
+        r->stage->progress(r->stage->progress_context, "prune", done, r->count);
+    }
+}
+
+static vqc_status walk_seen(vqc_prune_parts *r)
+{
+    vqc_sequence_options options = {.max_samples = MAX_SAMPLES, .threads = r->stage->threads};
+    vqc_sequence *sequence = NULL;
+    vqc_sequence_batch batch;
+    size_t done = 0;
+    vqc_status status = vqc_sequence_create(r->graph, r->layers, r->count, r->samples, &options,
+                                            &sequence, r->error);
+
+    for (bool more = true; status == VQC_OK && more;) {
+        status = vqc_sequence_next(sequence, &batch, r->error);
+        more = status == VQC_OK && batch.count > 0;
+        for (size_t i = 0; status == VQC_OK && i < batch.count; i++) {
+            vqc_prune_part *p = &r->parts[batch.items[i].layer];
+            const vqc_moments *m = p->layout.has_moments ? batch.items[i].moments : NULL;
+            status = prune_part(r, p, m);
+            if (status == VQC_OK && p->pruned != NULL) {
+                status = vqc_sequence_commit(sequence, batch.items[i].layer, p->pruned,
+                                             p->bias_values, r->error);
+            }
+            report_progress(r, ++done);
+        }
+    }
+    r->used_samples = sequence == NULL ? 0 : vqc_sequence_samples(sequence);
+    vqc_sequence_destroy(&sequence);
+    return status;
+}
+
+vqc_status vqc_prune_walk(vqc_prune_parts *r)
+{
+    vqc_status status = VQC_OK;
+
+    vqc_arena_destroy(&r->attempt);
+    r->attempt = vqc_arena_create();
+    if (r->attempt == NULL) {
+        return vqc_fail_memory(r->error, 0);
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        r->parts[i].pruned = r->parts[i].bias_values = NULL;
+        r->parts[i].was_seen = false;
+    }
+    if (r->samples != NULL) {
+        return walk_seen(r);
+    }
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        status = prune_part(r, &r->parts[i], NULL);
+        report_progress(r, i + 1);
+    }
+    return status;
+}
