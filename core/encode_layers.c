@@ -1,0 +1,316 @@
+#include "core/encode_layers.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/codec/sparse_choose.h"
+#include "core/codec/vq_form.h"
+#include "core/emit/patterns.h"
+#include "core/metrics.h"
+#include "core/prune/prune_stage.h"
+#include "core/report.h"
+#include "core/tensor.h"
+
+/* ---- one layer ---- */
+
+/* Emits `code` into a new patch. */
+static vqc_status emit(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
+                       vqc_patch **patch)
+{
+    vqc_emitter emitter = {
+        .graph = r->graph,
+        .scope = item->layer->scope,
+        .arena = r->model->arena,
+        .error = r->error,
+        .opset = item->layer->scope->opset,
+    };
+
+    *patch = vqc_patch_create(r->graph);
+    if (*patch == NULL) {
+        return vqc_fail_memory(r->error, 0);
+    }
+    emitter.patch = *patch;
+    item->decision.codec->emit(&emitter, code);
+    return emitter.status;
+}
+
+static size_t constant_bytes(vqc_encode *r, const vqc_layer *layer)
+{
+    vqc_patch *patch = vqc_patch_create(r->graph);
+    size_t bytes = 0;
+
+    if (patch != NULL && vqc_patch_remove_constant(patch, layer->value, NULL) == VQC_OK) {
+        bytes = vqc_patch_removed_bytes(patch);
+    }
+    if (patch != NULL) {
+        vqc_patch_drop(patch);
+    }
+    return bytes;
+}
+
+static vqc_status keep(vqc_encode *r, vqc_plan_layer *item, vqc_layer_report *out,
+                       const char *reason)
+{
+    item->may_code = false;
+    out->status = VQC_LAYER_KEPT;
+    out->codec = "keep";
+    out->pattern = "";
+    out->reason = vqc_arena_strdup(r->report->arena, reason);
+    out->after_bytes = out->before_bytes;
+    return out->reason == NULL ? vqc_fail_memory(r->error, strlen(reason)) : VQC_OK;
+}
+
+/* Codes the weights, and lets the reader drop their pages. */
+static vqc_status fit(vqc_encode *r, vqc_plan_layer *item, const float *weights, vqc_arena *arena,
+                      vqc_code *code)
+{
+    const vqc_decision *d = &item->decision;
+    vqc_status status = d->codec->fit(d, weights, r->model->arena, arena, code, r->error);
+
+    if (status == VQC_OK && vqc_error_sums_out_of_range(&code->sums)) {
+        status = vqc_code_measure(code, weights, arena, r->error);
+    }
+    return status;
+}
+
+/* A dry run codes nothing, but must keep the layers that a real run would keep. */
+static vqc_status check_values(vqc_encode *r, vqc_plan_layer *item, const float *weights)
+{
+    return item->decision.codec->check == NULL
+               ? VQC_OK
+               : item->decision.codec->check(&item->decision, weights, r->error);
+}
+
+/* The fused kernels measure the error but not the cosine: it is then not a number, not 0. */
+vqc_metrics vqc_encode_metrics(const vqc_error_sums *sums)
+{
+    vqc_metrics metrics = vqc_metrics_from_sums(sums);
+    if (sums->sum_dec2 == 0.0) {
+        metrics.cosine = (double)NAN;
+    }
+    return metrics;
+}
+
+/* The layer's weights, and the smallest storage of its code (*sparse; dense where codes depend on
+ * what else is in the file). */
+static vqc_status choose_storage(vqc_encode *r, const vqc_plan_layer *item, vqc_arena *arena,
+                                 const float **weights, vqc_sparse *sparse, size_t *dense_bytes,
+                                 size_t *bytes)
+{
+    size_t elements;
+    vqc_status status =
+        vqc_tensor_borrow_f32(item->layer->tensor, arena, weights, &elements, r->error);
+
+    *sparse = (vqc_sparse){.form = VQC_SPARSE_NONE, .elements = item->layer->elements};
+    *dense_bytes = *bytes = 0;
+    sparse->kept = sparse->elements;
+    if (status == VQC_OK && !item->decision.is_shared) {
+        status = vqc_sparse_choose(r->graph, &item->decision, *weights, sparse, dense_bytes, bytes,
+                                   r->error);
+    }
+    return status;
+}
+
+/* Codes the layer unless it has a code, and finds what of it is stored. */
+static vqc_status make_code(vqc_encode *r, vqc_plan_layer *item, const float *weights,
+                            vqc_arena *arena, vqc_sparse *sparse, vqc_code *code)
+{
+    vqc_status status = VQC_OK;
+
+    if (item->code != NULL) {
+        *code = *item->code;
+    } else {
+        status = fit(r, item, weights, arena, code);
+    }
+    if (status == VQC_OK) {
+        status = vqc_sparse_settle(r->graph, code, weights, arena, sparse, r->error);
+    }
+    if (status == VQC_OK && r->model->discard != NULL) {
+        r->model->discard(r->model->release_context, item->layer->tensor->raw_data.data,
+                          item->layer->tensor->raw_data.len);
+    }
+    return status;
+}
+
+/* What the report says of a layer that was coded. */
+static vqc_status report_coded(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
+                               vqc_layer_report *out)
+{
+    out->status = VQC_LAYER_CODED;
+    out->codec = item->decision.codec->describe(&item->decision, r->report->arena);
+    out->pattern = vqc_sparse_pattern(code, r->report->arena);
+    if (item->decision.codec == &vqc_codec_vq) {
+        out->codebook = vqc_vq_describe(&item->decision);
+        if (code->sparse != NULL) {
+            out->codebook.index_bytes =
+                vqc_emit_index_bytes(&item->decision.vq, code->sparse->entries);
+        }
+    }
+    if (!r->options->dry_run) {
+        out->metrics = vqc_encode_metrics(&code->sums);
+        vqc_error_sums_add(&r->sums, &code->sums);
+    }
+    return out->codec == NULL || out->pattern == NULL || out->reason == NULL
+               ? vqc_fail_memory(r->error, 0)
+               : VQC_OK;
+}
+
+/* Without data: the bias takes up what the code changes in the mean of the layer's outputs. */
+static vqc_status correct_by_norms(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
+                                   const float *weights, vqc_arena *arena)
+{
+    const vqc_decision *d = &item->decision;
+    float *decoded;
+    bool done = false;
+    vqc_status status;
+
+    if (r->norm_means == NULL || d->codec != &vqc_codec_vq || item->code != NULL ||
+        item->layer->use_count != 1) {
+        return VQC_OK;
+    }
+    decoded = vqc_arena_calloc(arena, item->layer->elements, sizeof *decoded);
+    if (decoded == NULL) {
+        return vqc_fail_memory(r->error, item->layer->elements * sizeof *decoded);
+    }
+    status = d->codec->decode(code, arena, decoded, r->error);
+    if (status == VQC_OK) {
+        status = vqc_norm_means_correct(r->norm_means, r->graph, item->layer, weights, decoded,
+                                        &done, r->error);
+    }
+    r->norm_biases += done ? 1 : 0;
+    return status;
+}
+
+static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *arena,
+                             vqc_layer_report *out)
+{
+    /* sizes first: those of the code itself where they depend on what else is in the file */
+    bool is_shared = item->code != NULL && item->decision.is_shared;
+    vqc_code code = is_shared ? *item->code : (vqc_code){.decision = &item->decision};
+    const float *weights;
+    vqc_sparse sparse;
+    vqc_patch *patch;
+    size_t dense;
+    size_t added;
+    size_t removed;
+    vqc_status status = choose_storage(r, item, arena, &weights, &sparse, &dense, &added);
+
+    if (status == VQC_ERR_MODEL) {
+        return keep(r, item, out, r->error->message);
+    }
+    code.sparse = sparse.form == VQC_SPARSE_NONE ? NULL : &sparse;
+    if (status == VQC_OK) {
+        status = emit(r, item, &code, &patch);
+    }
+    if (status != VQC_OK) {
+        return status;
+    }
+    added = vqc_patch_added_bytes(patch);
+    removed = vqc_patch_removed_bytes(patch);
+    if (added >= removed && !item->is_static) {
+        vqc_patch_drop(patch);
+        return keep(r, item, out,
+                    vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->before_bytes,
+                                     out->before_bytes + added - removed));
+    }
+    if (r->options->dry_run) {
+        status = check_values(r, item, weights);
+    } else {
+        vqc_patch_drop(patch);
+        status = make_code(r, item, weights, arena, &sparse, &code);
+        if (status == VQC_OK) {
+            status = correct_by_norms(r, item, &code, weights, arena);
+        }
+        if (status == VQC_OK) {
+            status = emit(r, item, &code, &patch);
+        }
+        if (status == VQC_OK) {
+            added = vqc_patch_added_bytes(patch);
+        }
+    }
+    if (status == VQC_ERR_MODEL) {
+        if (r->options->dry_run) {
+            vqc_patch_drop(patch);
+        }
+        return keep(r, item, out, r->error->message);
+    }
+    if (status == VQC_OK) {
+        status = vqc_patch_apply(patch, r->error);
+    }
+    out->reason = vqc_sparse_reason(&item->decision, &sparse, dense, added, r->report->arena);
+    out->after_bytes = out->before_bytes + added - removed;
+    return status == VQC_OK ? report_coded(r, item, &code, out) : status;
+}
+
+static vqc_status describe_layer(vqc_encode *r, const vqc_plan_layer *item, vqc_layer_report *out)
+{
+    const vqc_layer *layer = item->layer;
+    vqc_arena *arena = r->report->arena;
+    int64_t *dims = vqc_arena_calloc(arena, layer->rank + 1, sizeof *dims);
+
+    if (dims == NULL) {
+        return vqc_fail_memory(r->error, layer->rank * sizeof *dims);
+    }
+    if (layer->rank > 0) {
+        memcpy(dims, layer->dims, layer->rank * sizeof *dims);
+    }
+    out->name = vqc_arena_strdup(arena, layer->value->name);
+    out->scope = vqc_arena_strdup(arena, layer->scope->path);
+    out->node = vqc_arena_strdup(arena, layer->node_name == NULL ? "" : layer->node_name);
+    out->op = vqc_arena_strdup(arena, layer->op == NULL ? "" : layer->op);
+    out->dtype = vqc_dtype_describe(layer->dtype)->name;
+    out->dims = dims;
+    out->rank = layer->rank;
+    out->elements = layer->elements;
+    out->use_count = layer->use_count;
+    out->before_bytes = constant_bytes(r, layer);
+    out->codec = out->pattern = out->reason = "";
+    if (out->name == NULL || out->scope == NULL || out->node == NULL || out->op == NULL) {
+        return vqc_fail_memory(r->error, 0);
+    }
+    return VQC_OK;
+}
+
+static void report_progress(const vqc_encode *r, size_t done, size_t total)
+{
+    const vqc_run_options *options = r->options;
+    if (options->progress != NULL) {
+        options->progress(options->progress_context, "encode", done, total);
+    }
+}
+
+vqc_status vqc_encode_layers(vqc_encode *r)
+{
+    vqc_report *report = r->report;
+    size_t total = 0;
+    size_t done = 0;
+    vqc_status status = VQC_OK;
+
+    report->layers = vqc_arena_calloc(report->arena, r->plan->count + 1, sizeof *report->layers);
+    if (report->layers == NULL) {
+        return vqc_fail_memory(r->error, r->plan->count * sizeof *report->layers);
+    }
+    for (size_t i = 0; i < r->plan->count; i++) {
+        total += r->plan->layers[i].layer->elements;
+    }
+    for (size_t i = 0; i < r->plan->count && status == VQC_OK; i++) {
+        vqc_plan_layer *item = &r->plan->layers[i];
+        vqc_layer_report *out = &report->layers[i];
+        vqc_arena *arena = vqc_arena_create();
+        if (arena == NULL) {
+            return vqc_fail_memory(r->error, 0);
+        }
+        report_progress(r, done, total);
+        status = describe_layer(r, item, out);
+        out->zeros = vqc_prune_wanted(r->recipe) ? vqc_prune_zeros(item->layer) : 0;
+        if (status == VQC_OK) {
+            status =
+                item->may_code ? code_layer(r, item, arena, out) : keep(r, item, out, item->reason);
+        }
+        done += item->layer->elements;
+        report->layer_count = i + 1;
+        vqc_arena_destroy(&arena);
+    }
+    report_progress(r, done, total);
+    return status;
+}
