@@ -63,5 +63,8 @@ bench: $(B)/vqc $(B)/libvqc.a ## kernel speeds, k-means, then time and memory fo
 	@B=$(B) CC=$(CC) $(PYTHON_VENV) tests/bench/kmeans_bench.py
 	@$(PYTHON_VENV) tests/bench/static_bench.py --vqc $(B)/vqc --work $(B)/bench/static
 
-.PHONY: test test-run check unit cli threads conformance zoo static-zoo golden faults example-same oracles self-test bench
+frontier: $(B)/vqc ## size and accuracy of every labelled model at many settings: docs/FRONTIER.md, frontier.csv, frontier.svg
+	@$(PYTHON_VENV) tests/bench/frontier.py --vqc $(B)/vqc --work $(B)/bench/frontier
+
+.PHONY: frontier test test-run check unit cli threads conformance zoo static-zoo golden faults example-same oracles self-test bench
 .SECONDARY: $(B)/obj/tests/oracle/opset_tool.o
