@@ -195,7 +195,8 @@ def write_page(path, by_model, runtime):
         "vq-4bit.yaml (from 3 bits on) or vq-2bit.yaml (below) with `--set weights.bits_per_weight=N --set target={}`, so that",
         "no output target adds bits. \"Calibrated\" is with `--calib`.", "",
         "## Smallest file at a loss", "",
-        "Times smaller: best of float16, int8 and int4 / best with codebooks, of the settings below and by these samples.", "", *summary_table(by_model)]
+        "Times smaller: best of float16, int8 and int4 / best with codebooks, of the settings below and by these samples.",
+        "", *summary_table(by_model)]
     for name, rows in by_model.items():
         lines += ["", f"## {name}", "", f'{rows[0]["samples"]} samples.', "", *model_table(rows)]
     with open(path, "w", encoding="utf-8") as stream:
