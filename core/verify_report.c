@@ -11,7 +11,7 @@ enum {
 };
 
 static const double SMALL_SHARE = 0.1; /* of the most noise: not worth a name beside it */
-static const double GOOD_DB = 20.0; /* below, the report says which node to look at */
+static const double GOOD_DB = 20.0;    /* below, the report says which node to look at */
 
 typedef struct verifier {
     vqc_graph *graphs[2]; /* original, written */

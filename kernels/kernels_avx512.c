@@ -1,7 +1,7 @@
 /* The kernels of kernel_list.h on AVX-512. */
 #include "kernels/math_avx512.h"
 #include "kernels/simd_avx512.h"
-#include "kernels/vq_x86.h"
+#include "kernels/simd_vq_x86.h"
 
 #define DECLARE(name, family, kind, ret, params) VQC_KERNEL_DECLARE(avx512, name, ret, params)
 VQC_KERNEL_LIST(DECLARE)

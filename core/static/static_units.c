@@ -132,8 +132,8 @@ bool vqc_static_layer_fits(const vqc_layer *layer, const vqc_weight_spec *spec)
         layer->scope->graph == NULL || layer->scope->opset < 7 || layer->dtype != VQC_DTYPE_FLOAT ||
         layer->is_output || layer->overridable || !layer->direct ||
         layer->role != VQC_ROLE_WEIGHT || spec->activations != VQC_ACTIVATIONS_STATIC ||
-        !vqc_weight_spec_can_be_static(spec) ||
-        strcmp(node->input[1], layer->value->name) != 0 || node->n_output != 1) {
+        !vqc_weight_spec_can_be_static(spec) || strcmp(node->input[1], layer->value->name) != 0 ||
+        node->n_output != 1) {
         return false;
     }
     return (vqc_node_is(node, "Conv") && layer->rank >= 3) ||

@@ -1,6 +1,6 @@
 /* What vq_simd.h needs beyond the vectors of 16 lanes, on AVX2 and AVX-512. */
-#ifndef VQC_KERNELS_VQ_X86_H
-#define VQC_KERNELS_VQ_X86_H
+#ifndef VQC_KERNELS_SIMD_VQ_X86_H
+#define VQC_KERNELS_SIMD_VQ_X86_H
 
 #include "kernels/lanes.h"
 
