@@ -200,9 +200,9 @@ Test(recipe_yaml, documented_defaults_are_the_defaults)
 Test(recipe_yaml, shipped_recipes_load)
 {
     static const char *const names[] = {
-        "int8",        "int8-dynamic",      "int4-block32",  "float16", "mixed",
-        "int8-static", "int8-qoperator",    "int16-static",  "fold",    "prune-50",
-        "prune-int8",  "prune-int8-static", "prune-channels"};
+        "int8",        "int8-dynamic",      "int4-block32",   "float16", "mixed",
+        "int8-static", "int8-qoperator",    "int16-static",   "fold",    "prune-50",
+        "prune-int8",  "prune-int8-static", "prune-channels", "prune-vq"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         vqc_recipe *recipe;
         vqc_error error = {.message = ""};
