@@ -270,6 +270,7 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     d->vq_effort = vqc_vq_effort_default();
     d->vq_effort.seed = (uint64_t)target->vq.seed;
     d->vq_effort.sweeps = target->vq.sweeps;
+    d->vq_effort.damping = target->vq.damping;
     d->is_shared = spec->shared_codebook != NULL && strcmp(spec->shared_codebook, "none") != 0;
     if (d->is_static && target->weight_codes == VQC_WEIGHT_CODES_INT8_SAFE) {
         s->int8_limit = SAFE_CODE;

@@ -45,8 +45,6 @@ struct vqc_budget {
     size_t count;
     size_t budget_bytes; /* what the recipe's bits per weight come to */
     double other_noise;  /* of parts that keep their codec */
-    double factor;       /* measured noise / foretold noise */
-    double foretold;     /* of the last application, times factor */
 };
 
 /* Serialized bytes of a layer coded like that, but for the names. */
@@ -118,7 +116,6 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
     if (self == NULL || (self->items = calloc(p->count + 1, sizeof *self->items)) == NULL) {
         return vqc_fail_memory(p->error, p->count * sizeof *self->items);
     }
-    self->factor = 1.0;
     p->probing = true;
     p->codes = vqc_arena_create();
     status = p->codes == NULL ? vqc_fail_memory(p->error, 0) : vqc_parts_walk(p);
@@ -164,15 +161,6 @@ void vqc_budget_destroy(vqc_budget **budget)
     }
 }
 
-void vqc_budget_learn(vqc_budget *self, double measured_db)
-{
-    double measured = pow(10.0, -measured_db / 10.0);
-
-    if (self->foretold > 0.0) {
-        self->factor *= measured / self->foretold;
-    }
-}
-
 /* Gives a part its new size; int8 for SIZES without codewords. */
 static vqc_status resize(vqc_parts *p, vqc_part *part, size_t row)
 {
@@ -194,13 +182,13 @@ static vqc_status resize(vqc_parts *p, vqc_part *part, size_t row)
     return status;
 }
 
-vqc_status vqc_budget_apply(vqc_budget *self, vqc_parts *p, double wanted_db, bool *at_most)
+vqc_status vqc_budget_apply(vqc_budget *self, vqc_parts *p, double goal, double *foretold,
+                            bool *at_most)
 {
     vqc_choices *layers = calloc(self->count + 1, sizeof *layers);
     size_t *picked = calloc(self->count + 1, sizeof *picked);
     size_t bytes = 0;
     double noise = 0.0;
-    double goal = 0.0;
     vqc_status status;
 
     *at_most = true;
@@ -211,17 +199,16 @@ vqc_status vqc_budget_apply(vqc_budget *self, vqc_parts *p, double wanted_db, bo
     for (size_t i = 0; i < self->count; i++) {
         layers[i] = (vqc_choices){self->items[i].choices, self->items[i].count};
     }
-    status = vqc_allocate(layers, self->count, self->budget_bytes, 0.0, picked, &bytes, &noise,
-                          p->error);
-    if (status == VQC_OK && !isnan(wanted_db)) {
-        goal = pow(10.0, -wanted_db / 10.0) / self->factor - self->other_noise;
-        if (noise > goal) {
-            status = vqc_allocate(layers, self->count, SIZE_MAX / 2,
-                                  goal > LEAST_NOISE ? goal : LEAST_NOISE, picked, &bytes, &noise,
-                                  p->error);
-        }
+    if (isnan(goal)) {
+        status = vqc_allocate(layers, self->count, self->budget_bytes, 0.0, picked, &bytes, &noise,
+                              p->error);
+    } else {
+        goal -= self->other_noise;
+        status =
+            vqc_allocate(layers, self->count, SIZE_MAX / 2, goal > LEAST_NOISE ? goal : LEAST_NOISE,
+                         picked, &bytes, &noise, p->error);
     }
-    self->foretold = (noise + self->other_noise) * self->factor;
+    *foretold = noise + self->other_noise;
     for (size_t i = 0; i < self->count && status == VQC_OK; i++) {
         candidate *c = &self->items[i];
         c->now = picked[i];

@@ -12,11 +12,14 @@ enum {
     HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
     MAX_MEASURED = 64,         /* samples that whole models are run on */
     MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
-    MAX_WALKS = 4
+    MAX_WALKS = 5
 };
 
 /* An output this much above the target costs bytes for nothing. */
 static const double TOO_GOOD_DB = 1.0;
+
+/* Foretold noises of two choices this close: there is hardly one between them. */
+static const double CLOSE_ENOUGH = 1.1;
 
 /* Layers whose input can be observed and whose weights are read by one node. */
 static bool takes_part(const vqc_calibrated_job *job, const vqc_plan_layer *item)
@@ -179,6 +182,26 @@ static vqc_status report_target(vqc_parts *r, double wanted, const vqc_score *sc
                            score->sqnr_db, score->samples, walks, walks > 1 ? "s" : "");
 }
 
+/* What walks so far say about the noise to ask for. */
+typedef struct bracket {
+    double failed;   /* foretold noise of the best choice whose output was not good enough */
+    double passed;   /* of the smallest one whose output was; 0: none */
+    vqc_score score; /* of that one */
+    bool is_last;    /* that one is the choice in force */
+} bracket;
+
+/*
+ * The noise to foretell next: the last one scaled by what the output lacks, and between a choice
+ * that failed and one that passed their geometric mean. NAN: nothing is left to try.
+ */
+static double next_goal(const bracket *b, double foretold, const vqc_score *score, double wanted)
+{
+    if (b->passed > 0.0 && b->failed > 0.0) {
+        return b->failed < b->passed * CLOSE_ENOUGH ? (double)NAN : sqrt(b->failed * b->passed);
+    }
+    return foretold * pow(10.0, (score->sqnr_db - wanted) / 10.0);
+}
+
 /*
  * The first walk spends what the recipe's bits per weight come to. When the output is not good
  * enough then, more is spent until it is, or no layer can have more; and less again when that was
@@ -187,44 +210,48 @@ static vqc_status report_target(vqc_parts *r, double wanted, const vqc_score *sc
 static vqc_status walk_to_target(vqc_parts *r, vqc_budget *budget)
 {
     double wanted = r->wanted_db;
+    double goal = (double)NAN;
+    double foretold = 0.0;
     bool at_most = true;
-    bool have_kept = false;
-    vqc_score kept = {0};
+    bracket b = {0};
     vqc_score score = {0};
     int walks = 0;
-    vqc_status status;
+    vqc_status status = VQC_OK;
 
-    status = budget == NULL ? VQC_OK : vqc_budget_apply(budget, r, (double)NAN, &at_most);
     for (bool again = true; status == VQC_OK && again;) {
-        status = walk_afresh(r);
+        if (budget != NULL) {
+            status = vqc_budget_apply(budget, r, goal, &foretold, &at_most);
+        }
+        if (status == VQC_OK) {
+            status = walk_afresh(r);
+        }
         walks++;
         again = false;
-        if (status != VQC_OK || isnan(wanted)) {
+        if (status == VQC_OK && !isnan(wanted)) {
+            status = vqc_parts_score(r, SIZE_MAX, 0, &score);
+        }
+        if (status != VQC_OK || isnan(wanted) || budget == NULL) {
             continue;
         }
-        status = vqc_parts_score(r, SIZE_MAX, 0, &score);
-        if (status != VQC_OK || budget == NULL) {
-            continue;
-        }
-        again =
-            walks < MAX_WALKS &&
-            (score.sqnr_db < wanted ? !at_most : walks > 1 && score.sqnr_db > wanted + TOO_GOOD_DB);
-        if (score.sqnr_db >= wanted && (!have_kept || score.sqnr_db <= kept.sqnr_db)) {
-            have_kept = true;
-            kept = score;
+        b.is_last = score.sqnr_db >= wanted;
+        if (b.is_last) {
+            b.passed = foretold;
+            b.score = score;
             vqc_budget_keep(budget);
+            again = walks > 1 && score.sqnr_db > wanted + TOO_GOOD_DB;
+        } else {
+            b.failed = foretold;
+            again = !at_most;
         }
-        if (again) {
-            vqc_budget_learn(budget, score.sqnr_db);
-            status = vqc_budget_apply(budget, r, wanted, &at_most);
-        }
+        goal = next_goal(&b, foretold, &score, wanted);
+        again = again && walks < MAX_WALKS && !isnan(goal);
     }
-    if (status == VQC_OK && have_kept && kept.sqnr_db != score.sqnr_db) {
+    if (status == VQC_OK && b.passed > 0.0 && !b.is_last) {
         status = vqc_budget_restore(budget, r);
         if (status == VQC_OK) {
             status = walk_afresh(r);
         }
-        score = kept;
+        score = b.score;
         walks++;
     }
     return status == VQC_OK && !isnan(wanted) ? report_target(r, wanted, &score, walks) : status;

@@ -48,17 +48,20 @@ vqc_status vqc_parts_walk(vqc_parts *p);
  * weights elsewhere (then on the samples of p->behind, if that is there). */
 vqc_status vqc_parts_score(vqc_parts *p, size_t only, size_t samples, vqc_score *score);
 
-/*
- * Decides dimension and codebook size of the parts that may be resized (some go back to int8), by
- * what each one's own code does to the output, so that all of them take about as many bits per
- * weight as the recipe says, and, with a target, as many more as the output needs. *more: the
- * output SQNR that was foretold.
- */
+/* Bits for the parts that may be resized, by what each one's own code does to the output. */
 typedef struct vqc_budget vqc_budget;
+
+/* Codes and measures every part by itself. */
 vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out);
-vqc_status vqc_budget_apply(vqc_budget *budget, vqc_parts *p, double wanted_db, bool *at_most);
-/* A whole walk came out at this SQNR: what is foretold from now on is scaled accordingly. */
-void vqc_budget_learn(vqc_budget *budget, double measured_db);
+
+/*
+ * Decides dimension and codebook size of the parts that may be resized (some go back to int8): the
+ * least noise for the bytes of the recipe's bits per weight (goal NAN), or the least bytes for a
+ * foretold noise of `goal` (share of the output's power). *foretold: the noise that is expected of
+ * the choice, good for comparing choices; *at_most: no part can have more.
+ */
+vqc_status vqc_budget_apply(vqc_budget *budget, vqc_parts *p, double goal, double *foretold,
+                            bool *at_most);
 /* Remembers the sizes of the last application; goes back to what was remembered. */
 void vqc_budget_keep(vqc_budget *budget);
 vqc_status vqc_budget_restore(vqc_budget *budget, vqc_parts *p);

@@ -352,7 +352,8 @@ vqc_status vqc_vq_fit(const vqc_vq_shape *shape, const float *matrix, const floa
     }
     if (status == VQC_OK && second != NULL) {
         fit.has_metric = true;
-        status = vqc_feedback_metric_create(second, groups, fit.cols, fit.order, DAMPING,
+        status = vqc_feedback_metric_create(second, groups, fit.cols, fit.order,
+                                            effort->damping > 0.0 ? effort->damping : DAMPING,
                                             fit.threads, &fit.metric, error);
     }
     if (status == VQC_OK) {

@@ -10,6 +10,7 @@ typedef struct vqc_vq_effort {
     uint64_t seed;
     int threads;           /* at most; results do not depend on it */
     int kmeans_iterations; /* at most, per codebook */
+    double damping;        /* added to H, as a share of its mean diagonal; 0: 0.01 */
     int sweeps; /* coordinate-descent sweeps over the indices, each followed by a refit */
 } vqc_vq_effort;
 
