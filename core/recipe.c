@@ -410,3 +410,24 @@ bool vqc_recipe_is_static(const vqc_recipe *recipe)
     }
     return false;
 }
+
+bool vqc_prune_by_default(const vqc_recipe *recipe)
+{
+    const vqc_prune_options *o = &recipe->prune;
+    vqc_prune_pattern pattern;
+
+    return (!isnan(o->sparsity) && o->sparsity > 0.0) || !isnan(o->threshold) ||
+           !isnan(o->output_sqnr_db) ||
+           (vqc_prune_options_pattern(o, &pattern, NULL) && pattern.kind == VQC_PRUNE_N_OF_M);
+}
+
+bool vqc_prune_wanted(const vqc_recipe *recipe)
+{
+    bool wanted = vqc_prune_by_default(recipe);
+
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        const vqc_weight_spec *spec = &recipe->rules[i].spec;
+        wanted = wanted || ((spec->set & VQC_SPEC_SPARSITY) != 0 && spec->sparsity > 0.0);
+    }
+    return wanted;
+}

@@ -274,6 +274,11 @@ bool vqc_recipe_is_static(const vqc_recipe *recipe);
 /* index of a tensor that is no weight by itself: first: and last: never match it. */
 #define VQC_MATCH_NO_INDEX (-1)
 
+/* Whether the recipe prunes anything; whether it does in layers for which no rule says otherwise.
+ */
+bool vqc_prune_wanted(const vqc_recipe *recipe);
+bool vqc_prune_by_default(const vqc_recipe *recipe);
+
 /* Whether `activations: static` can be done with it: what `dynamic` takes, symmetric, or codec vq
  * with one int8 codeword per weight. */
 bool vqc_weight_spec_can_be_static(const vqc_weight_spec *spec);

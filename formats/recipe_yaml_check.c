@@ -3,7 +3,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/prune/prune_stage.h"
 #include "core/report.h"
 #include "formats/recipe_yaml_keys.h"
 #include "formats/recipe_yaml_read.h"

@@ -20,27 +20,6 @@ enum {
 
 /* ---- what is asked ---- */
 
-static bool prunes_by_default(const vqc_recipe *recipe)
-{
-    const vqc_prune_options *o = &recipe->prune;
-    vqc_prune_pattern pattern;
-
-    return (!isnan(o->sparsity) && o->sparsity > 0.0) || !isnan(o->threshold) ||
-           !isnan(o->output_sqnr_db) ||
-           (vqc_prune_options_pattern(o, &pattern, NULL) && pattern.kind == VQC_PRUNE_N_OF_M);
-}
-
-bool vqc_prune_wanted(const vqc_recipe *recipe)
-{
-    bool wanted = prunes_by_default(recipe);
-
-    for (size_t i = 0; i < recipe->rule_count; i++) {
-        const vqc_weight_spec *spec = &recipe->rules[i].spec;
-        wanted = wanted || ((spec->set & VQC_SPEC_SPARSITY) != 0 && spec->sparsity > 0.0);
-    }
-    return wanted;
-}
-
 /* A convolution whose outputs see one channel each: a few weights, all of them missed. */
 static bool is_depthwise(const vqc_layer *layer)
 {
@@ -62,7 +41,7 @@ static bool takes_part(const vqc_recipe *recipe, const vqc_plan_layer *item)
     if (named) {
         return item->spec.sparsity > 0.0;
     }
-    return prunes_by_default(recipe) && layer->role == VQC_ROLE_WEIGHT &&
+    return vqc_prune_by_default(recipe) && layer->role == VQC_ROLE_WEIGHT &&
            layer->reduction_axis >= 0 && layer->op != NULL && strcmp(layer->op, "Gather") != 0 &&
            !is_depthwise(layer) && layer->elements >= (size_t)item->spec.min_elements;
 }

@@ -16,9 +16,6 @@ typedef struct vqc_prune_stage {
     void *progress_context;
 } vqc_prune_stage;
 
-/* Whether the recipe prunes anything. */
-bool vqc_prune_wanted(const vqc_recipe *recipe);
-
 /*
  * Prunes the weights in the model: their tensors have exact zeros afterwards, so whatever codes
  * them starts from these. Pruned are the weights of operators that sum over inputs (no tables of

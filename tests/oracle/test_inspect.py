@@ -338,7 +338,7 @@ def check_ours(checks):
     check_metrics(checks, "ours W1", layers["W1"], original, q.astype(np.float32) * scale)
     check_metrics(checks, "ours W2", layers["W2"], numpy_helper.to_array(onnx.load(source).graph.initializer[2]), book[codes])
     check_metrics(checks, "ours W3", layers["W3"], w3, w3.astype(np.float16))
-    for name, codec, pattern in (("W1", "int8 channel", "DequantizeLinear"), ("W2", "uint8 codes", "foldable"),
+    for name, codec, pattern in (("W1", "int8 channel", "DequantizeLinear"), ("W2", "vq 1x16 float32", "foldable"),
                                  ("W3", "float16", "foldable")):
         checks.expect(layers[name]["codec"] == codec and layers[name]["pattern"] == pattern,
                       f"ours {name}: {layers[name]['codec']}, {layers[name]['pattern']}")

@@ -20,7 +20,7 @@ import yaml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SOURCES = ["tests/oracle/recipe_check.c", *sorted(glob.glob("formats/recipe_yaml*.c", root_dir=ROOT)),
-           "core/recipe.c", "core/data/samples_request.c", "core/error.c", "core/memory.c"]
+           "core/recipe.c", "core/prune/prune_options.c", "core/data/samples_request.c", "core/error.c", "core/memory.c"]
 # Problems that come from one key's value against another's, or from inside a glob.
 BETWEEN_KEYS = re.compile(r"has no effect|pattern: matmul_nbits|activations: (?:dynamic|static) takes|activations: dynamic|expected at least min_elements|"
                           r"of shape; remove it|match\.name: got .*: a |an operator's exact name")

@@ -139,7 +139,12 @@ def test_sizes(folder):
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        test_same_as_dense(scratch)
-        test_static(scratch)
-        test_sizes(scratch)
+    failed = 0
+    for test in (test_same_as_dense, test_static, test_sizes):
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                test(scratch)
+            except Exception as problem:  # any is a failure of this test
+                failed += 1
+                print(f"FAIL {test.__name__}: {type(problem).__name__}: {str(problem)[:300]}")
+    common.summary(3 - failed, failed, 0)

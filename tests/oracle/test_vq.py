@@ -30,7 +30,7 @@ SETTINGS = {
     "9x200 kernel": ["dim=9", "codebook_size=200", "along=kernel"],
     "5x50 int8 input scaled": ["dim=5", "codebook_size=50", "codebook_type=int8", "along=input", "channel_scale=on"],
     "2x2x32": ["dim=2", "codebook_size=32", "stages=2"],
-    "3x4x20 groups": ["dim=4", "codebook_size=20", "stages=3", "output_groups=3", "input_groups=2",
+    "3x4x13 groups": ["dim=4", "codebook_size=13", "stages=3", "output_groups=3", "input_groups=2",
                       "channel_scale=on"],
     "2.5 bits": ["bits_per_weight=2.5"],
 }
