@@ -175,15 +175,16 @@ static vqc_status cut_constant(cutting *c, const vqc_trace_value *value, const f
     for (int a = 0; a < value->rank; a++) {
         elements *= (size_t)dims[a];
     }
+    /* the tensor of a Constant node may have no name */
+    const char *name = value->tensor->name != NULL ? value->tensor->name : value->value->name;
     if (raw == refit && refit != NULL) { /* nothing was cut, and so nothing copied */
         raw = copy_of(c->copy->arena, refit, elements, width);
         if (raw == NULL) {
             return vqc_fail_memory(c->error, elements * width);
         }
     }
-    tensor =
-        vqc_tensor_create(c->copy->arena, value->tensor->name, (vqc_dtype)value->tensor->data_type,
-                          dims, (size_t)value->rank, raw, elements * width);
+    tensor = vqc_tensor_create(c->copy->arena, name, (vqc_dtype)value->tensor->data_type, dims,
+                               (size_t)value->rank, raw, elements * width);
     return tensor == NULL ? vqc_fail_memory(c->error, elements)
                           : replace_constant(c, value->value->name, tensor);
 }

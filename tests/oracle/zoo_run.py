@@ -66,7 +66,10 @@ SAME_BYTES_RECIPES = ["int8", "int4-block32", "float16", "int3", "int4-mse"]
 
 
 # static_zoo.py runs these, with samples.
-NEED_SAMPLES = {"int8-static", "int8-qoperator", "int16-static", "fold"}
+NEED_SAMPLES = {"int8-static", "int8-qoperator", "int16-static", "fold", "prune-int8-static"}
+# These fold or prune before they code: their weights are not those of the source any more, so that the error of
+# coding, which compress reports, is not the distance from the source, which `report --ref` measures.
+CHANGE_FIRST = {"vq-4bit", "vq-2bit", "vq-int8-runtime", "prune-50", "prune-int8", "prune-vq", "prune-channels"}
 
 
 def recipes():
@@ -138,6 +141,8 @@ def report_agrees(program, model, output, report, bad):
     if not bad.expect(done.returncode == 0, "report --ref", done.stderr.strip()[-200:], "exit code 0"):
         return
     measured = {(layer["scope"], layer["name"]): layer for layer in json.loads(done.stdout)["layers"]}
+    if os.path.basename(report["recipe"]).removesuffix(".yaml") in CHANGE_FIRST:
+        return
     for layer in report["layers"]:
         if layer["status"] != "coded":
             continue
