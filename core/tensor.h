@@ -5,12 +5,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <onnx/onnx.pb-c.h>
 
 #include "core/dtype.h"
 #include "core/error.h"
 #include "core/memory.h"
+
+/* Element i of floats that may be unaligned, as payloads are. */
+static inline float vqc_f32_at(const float *values, size_t i)
+{
+    float value;
+    memcpy(&value, (const char *)values + i * sizeof value, sizeof value);
+    return value;
+}
 
 /* Number of elements (product of dims; 1 for a scalar); false when a dim is negative or it
  * overflows. */

@@ -23,7 +23,6 @@ static vqc_status vq_fit(const vqc_decision *d, const float *weights, vqc_arena 
     const vqc_vq_layout *layout = &d->vq_layout;
     vqc_vq_effort effort = d->vq_effort;
     float *matrix = vqc_arena_calloc(arena, d->layer->elements, sizeof *matrix);
-    double loss;
     vqc_status status;
 
     (void)payload_arena; /* patterns copy what they write */
@@ -41,7 +40,7 @@ static vqc_status vq_fit(const vqc_decision *d, const float *weights, vqc_arena 
     effort.threads = omp_get_max_threads();
 #endif
     vqc_vq_layout_take(layout, d->layer, weights, matrix);
-    status = vqc_vq_fit_zeros(&d->vq, matrix, NULL, 1, &effort, arena, code->vq, &loss, error);
+    status = vqc_vq_fit_zeros(&d->vq, matrix, NULL, 1, &effort, arena, code->vq, NULL, error);
     if (status == VQC_OK) {
         status = vqc_vq_set_scales(code, arena, error);
     }

@@ -27,13 +27,6 @@ typedef struct host {
     size_t groups; /* ConvTranspose: output channels are counted group by group */
 } host;
 
-static float float_at(const float *x, size_t i)
-{
-    float v;
-    memcpy(&v, (const char *)x + i * sizeof v, sizeof v); /* may be unaligned */
-    return v;
-}
-
 static const vqc_value *find(const vqc_graph *graph, const char *name)
 {
     return name == NULL || name[0] == '\0' ? NULL : vqc_scope_define(graph, graph->scopes[0], name);
@@ -124,9 +117,9 @@ static bool read_norm(const vqc_graph *graph, const Onnx__NodeProto *node, size_
         }
     }
     for (size_t c = 0; c < channels; c++) {
-        double scale = (double)float_at(p[0], c) / sqrt((double)float_at(p[3], c) + epsilon);
+        double scale = (double)vqc_f32_at(p[0], c) / sqrt((double)vqc_f32_at(p[3], c) + epsilon);
         out->scale[c] = scale;
-        out->shift[c] = (double)float_at(p[1], c) - (double)float_at(p[2], c) * scale;
+        out->shift[c] = (double)vqc_f32_at(p[1], c) - (double)vqc_f32_at(p[2], c) * scale;
         if (!isfinite(scale) || !isfinite(out->shift[c])) {
             return false;
         }
@@ -171,7 +164,7 @@ static bool read_scale(const vqc_graph *graph, const Onnx__NodeProto *node, cons
         return false;
     }
     for (size_t c = 0; c < h->channels; c++) {
-        double v = (double)float_at(values, count == 1 ? 0 : c);
+        double v = (double)vqc_f32_at(values, count == 1 ? 0 : c);
         out->scale[c] = mul ? v : 1.0;
         out->shift[c] = mul ? 0.0 : v;
         if (!isfinite(v)) {
@@ -218,7 +211,7 @@ static vqc_status scale_weight(vqc_graph *graph, const host *h, const affine *a,
             double scale = a->scale[group * per_group + c];
             for (size_t i = 0; i < h->inner; i++) {
                 size_t at = (o * per_group + c) * h->inner + i;
-                fresh[at] = (float)((double)float_at(old, at) * scale);
+                fresh[at] = (float)((double)vqc_f32_at(old, at) * scale);
             }
         }
     }
@@ -246,7 +239,7 @@ static vqc_status shift_bias(vqc_graph *graph, host *h, const affine *a, vqc_are
         status = vqc_tensor_borrow_f32(h->bias, scratch, &old, &count, error);
     }
     for (size_t c = 0; c < h->channels && status == VQC_OK; c++) {
-        double b = old == NULL ? 0.0 : (double)float_at(old, c);
+        double b = old == NULL ? 0.0 : (double)vqc_f32_at(old, c);
         fresh[c] = (float)(b * a->scale[c] + a->shift[c]);
     }
     if (status != VQC_OK || h->bias != NULL) {
@@ -284,7 +277,7 @@ static bool stays_finite(const host *h, const affine *a, vqc_arena *scratch)
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        most = fmax(most, fabs((double)float_at(w, i)));
+        most = fmax(most, fabs((double)vqc_f32_at(w, i)));
     }
     for (size_t c = 0; c < h->channels; c++) {
         if (!(fabs(a->scale[c]) * most < 1e37) || !(fabs(a->shift[c]) < 1e37)) {

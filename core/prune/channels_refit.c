@@ -176,23 +176,6 @@ static vqc_status fit_group(const fitting *f, const vqc_moments *moments, size_t
     return status;
 }
 
-/* What the output's means lose: gain[rows] = W E x - W' E y. */
-static void find_gain(const vqc_moments *moments, const matrix *m, const float *fitted,
-                      double *gain)
-{
-    size_t each = m->rows / m->groups;
-
-    for (size_t r = 0; r < m->rows; r++) {
-        const double *x = moments->mean_x + r / each * m->cols;
-        const double *y = moments->mean_y + r / each * m->cols;
-        gain[r] = 0.0;
-        for (size_t c = 0; c < m->cols; c++) {
-            gain[r] +=
-                (double)m->w[r * m->cols + c] * x[c] - (double)fitted[r * m->cols + c] * y[c];
-        }
-    }
-}
-
 /* Keeps the new bias of the outputs that stay; *full gets that of all, for the walk. */
 static vqc_status keep_bias(fitting *f, const vqc_layer *layer, const matrix *m, const double *gain,
                             vqc_arena *arena, float **full)
@@ -277,7 +260,7 @@ static vqc_status fit_layer(fitting *f, const vqc_sequence_item *item)
     }
     if (status == VQC_OK && moments != NULL && moments->count > 0 && moments->groups == m.groups &&
         moments->cols == m.cols) {
-        find_gain(moments, &m, fitted, gain);
+        vqc_moments_gain(moments, m.w, fitted, m.rows, gain);
         status = keep_bias(f, layer, &m, gain, arena, &bias);
     }
     for (size_t i = 0; i < m.rows * m.cols; i++) {

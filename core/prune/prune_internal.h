@@ -19,7 +19,6 @@ typedef struct vqc_prune_part {
     float *pruned;        /* [elements]; NULL: not pruned */
     float *bias_values;   /* [rows] corrected; NULL: as it is */
     bool was_seen;        /* pruned for its input */
-    double loss;          /* relative, of the layer's output, when it was seen */
 } vqc_prune_part;
 
 typedef struct vqc_prune_parts {

@@ -11,79 +11,29 @@
 enum { STEPS = 10, MAX_SAMPLES = 128 };
 
 static const double DAMPING = 0.1; /* in means of the diagonal */
-/* Second moments of few samples see relations that are none: they are drawn towards their diagonal
- * by LEAST_SHRINKAGE + SHRINKAGE * columns / input vectors (after Ledoit and Wolf 2004). Found on
- * the zoo: cifar_resnet_4b, 96 samples, half of the weights: 18.8 -> 21.0 dB at the output. */
+/* Moments are shrunk by LEAST_SHRINKAGE + SHRINKAGE * columns / input vectors. Found on the zoo:
+ * cifar_resnet_4b, 96 samples, half of the weights: 18.8 -> 21.0 dB at the output. */
 static const double LEAST_SHRINKAGE = 0.2;
 static const double SHRINKAGE = 0.2;
 static const double MOST_SHRINKAGE = 0.9;
 
-/* Input moments in the order of the matrix' columns. */
-typedef struct ordered {
-    double *mean_x, *mean_y, *power; /* [groups][cols] */
-    float *second;                   /* [groups][cols][cols]; NULL: not known */
-    float *cross;                    /* the same, or NULL */
-} ordered;
-
-/* [groups][n][n] in another order; what is off the diagonal times `keep`. */
-static vqc_status permute_square(const float *from, size_t groups, size_t n, const size_t *order,
-                                 float keep, vqc_arena *arena, float **out, vqc_error *error)
+/* In the order of the matrix' columns, and shrunk: second is a copy of the layer's own then. */
+static vqc_status prepare_moments(const vqc_prune_part *p, const vqc_moments *from,
+                                  vqc_arena *arena, vqc_moments *out, vqc_error *error)
 {
-    size_t size;
-
-    *out = NULL;
-    if (from == NULL) {
-        return VQC_OK;
-    }
-    if (!vqc_size_mul(n, n, &size) || !vqc_size_mul(size, groups, &size) ||
-        (*out = vqc_arena_calloc(arena, size, sizeof **out)) == NULL) {
-        return vqc_fail_memory(error, n);
-    }
-    for (size_t g = 0; g < groups; g++) {
-        for (size_t i = 0; i < n; i++) {
-            const float *row = from + (g * n + order[i]) * n;
-            for (size_t j = 0; j < n; j++) {
-                (*out)[(g * n + i) * n + j] = i == j ? row[order[j]] : keep * row[order[j]];
-            }
-        }
-    }
-    return VQC_OK;
-}
-
-static vqc_status order_moments(const vqc_prune_part *p, const vqc_moments *m, vqc_arena *arena,
-                                ordered *out, vqc_error *error)
-{
-    size_t n = m->cols;
-    size_t *order = vqc_arena_calloc(arena, n, sizeof *order);
-    double share = LEAST_SHRINKAGE + SHRINKAGE * (double)n / (double)(m->count + 1);
+    double share = LEAST_SHRINKAGE + SHRINKAGE * (double)from->cols / (double)(from->count + 1);
     float keep = (float)(1.0 - (share < MOST_SHRINKAGE ? share : MOST_SHRINKAGE));
-    vqc_status status;
+    vqc_status status = vqc_moments_order(from, &p->layout, p->layer, arena, out, error);
 
-    out->mean_x = vqc_arena_calloc(arena, m->groups * n, sizeof(double));
-    out->mean_y = vqc_arena_calloc(arena, m->groups * n, sizeof(double));
-    out->power = vqc_arena_calloc(arena, m->groups * n, sizeof(double));
-    if (order == NULL || out->mean_x == NULL || out->mean_y == NULL || out->power == NULL) {
-        return vqc_fail_memory(error, m->groups * n * sizeof(double));
-    }
-    for (size_t i = 0; i < n; i++) {
-        order[i] = vqc_vq_layout_moment_column(&p->layout, p->layer, i);
-    }
-    for (size_t i = 0; i < m->groups * n; i++) {
-        size_t from = i / n * n + order[i % n];
-        out->mean_x[i] = m->mean_x[from];
-        out->mean_y[i] = m->mean_y[from];
-        out->power[i] = m->power[from];
-    }
-    status = permute_square(m->second, m->groups, n, order, keep, arena, &out->second, error);
-    return status == VQC_OK ? permute_square(m->second == NULL ? NULL : m->cross, m->groups, n,
-                                             order, keep, arena, &out->cross, error)
-                            : status;
+    return status == VQC_OK ? vqc_moments_shrink(out, keep, arena, error) : status;
 }
 
 /* Where no bias can keep the mean of an output, the mean counts as well: E[y y^T]. */
-static void add_means(ordered *m, size_t groups, size_t n)
+static void add_means(vqc_moments *m)
 {
-    for (size_t g = 0; g < groups && m->second != NULL; g++) {
+    size_t n = m->cols;
+
+    for (size_t g = 0; g < m->groups && m->second != NULL; g++) {
         const double *mean = m->mean_y + g * n;
         for (size_t i = 0; i < n; i++) {
             for (size_t j = 0; j < n; j++) {
@@ -100,42 +50,26 @@ static bool has_bias(const vqc_prune_part *p)
 }
 
 /* b + W E[x] - W' E[y]: every output keeps its mean. */
-static vqc_status correct_bias(vqc_prune_parts *r, vqc_prune_part *p, const ordered *m,
+static vqc_status correct_bias(vqc_prune_parts *r, vqc_prune_part *p, const vqc_moments *m,
                                const float *before, const float *after, vqc_arena *arena)
 {
-    size_t rows = p->layout.rows, cols = p->layout.cols;
-    size_t group_rows = rows / p->layout.groups;
-    const float *old = NULL;
-    size_t elements;
-    vqc_status status = VQC_OK;
+    size_t rows = p->layout.rows;
+    double *gain;
 
-    if (!has_bias(p) || r->stage->recipe->prune.compensate == VQC_PRUNE_COMPENSATE_OFF) {
+    if (r->stage->recipe->prune.compensate == VQC_PRUNE_COMPENSATE_OFF) {
         return VQC_OK;
     }
-    p->bias_values = vqc_arena_calloc(r->attempt, rows, sizeof *p->bias_values);
-    if (p->bias_values == NULL) {
-        return vqc_fail_memory(r->error, rows * sizeof *p->bias_values);
+    gain = vqc_arena_calloc(arena, rows, sizeof *gain);
+    if (gain == NULL) {
+        return vqc_fail_memory(r->error, rows * sizeof *gain);
     }
-    if (p->bias.tensor != NULL) {
-        status = vqc_tensor_borrow_f32(p->bias.tensor, arena, &old, &elements, r->error);
-    }
-    for (size_t row = 0; row < rows && status == VQC_OK; row++) {
-        const double *mean_x = m->mean_x + row / group_rows * cols;
-        const double *mean_y = m->mean_y + row / group_rows * cols;
-        double gain = 0.0;
-        for (size_t c = 0; c < cols; c++) {
-            gain += (double)before[row * cols + c] * mean_x[c] -
-                    (double)after[row * cols + c] * mean_y[c];
-        }
-        p->bias_values[row] =
-            (float)((old != NULL ? (double)old[row] : 0.0) + p->bias.ratio * gain);
-    }
-    return status;
+    vqc_moments_gain(m, before, after, rows, gain);
+    return vqc_bias_site_values(&p->bias, gain, rows, r->attempt, &p->bias_values, r->error);
 }
 
 /* Fits request and input to what is known of the layer. */
 static vqc_prune_request request_of(const vqc_prune_parts *r, const vqc_prune_part *p,
-                                    const ordered *m)
+                                    const vqc_moments *m)
 {
     const vqc_prune_options *options = &r->stage->recipe->prune;
     bool has_second = m != NULL && m->second != NULL;
@@ -175,7 +109,7 @@ static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_mo
     float *after = vqc_arena_calloc(scratch, n, sizeof *after);
     uint8_t *mask = vqc_arena_calloc(scratch, n, 1);
     vqc_prune_input input = {.groups = 1};
-    ordered m = {0};
+    vqc_moments m = {0};
     vqc_prune_request request;
     vqc_status status = VQC_OK;
 
@@ -186,7 +120,7 @@ static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_mo
     vqc_vq_layout_take(l, p->layer, p->weights, before);
     memcpy(after, before, n * sizeof *after);
     if (moments != NULL) {
-        status = order_moments(p, moments, scratch, &m, r->error);
+        status = prepare_moments(p, moments, scratch, &m, r->error);
         if (status != VQC_OK) {
             goto done;
         }
@@ -198,11 +132,10 @@ static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_mo
                                DAMPING, r->threads, after, r->error);
     }
     if (moments != NULL && !(has_bias(p) && request.compensate)) {
-        add_means(&m, moments->groups, l->cols);
+        add_means(&m);
     }
     if (status == VQC_OK) {
-        status = vqc_prune_matrix(&request, &input, l->rows, l->cols, after, mask,
-                                  m.second != NULL ? &p->loss : NULL, r->error);
+        status = vqc_prune_matrix(&request, &input, l->rows, l->cols, after, mask, NULL, r->error);
     }
     if (status == VQC_ERR_MODEL) { /* NaN or infinite: it stays, and coding it says so */
         status = VQC_OK;

@@ -30,13 +30,6 @@ static const float *floats_of(const vqc_qoperator *q, const Onnx__TensorProto *t
     return vqc_tensor_borrow_f32(tensor, q->arena, &values, count, NULL) == VQC_OK ? values : NULL;
 }
 
-static float float_at(const float *values, size_t i)
-{
-    float v;
-    memcpy(&v, (const char *)values + i * sizeof v, sizeof v); /* may be unaligned */
-    return v;
-}
-
 /* Integer operators have one zero point for all channels of a weight. */
 static bool has_one_zero(const vqc_qoperator *q, const vqc_codes *w)
 {
@@ -84,8 +77,8 @@ static bool bias_fits(const vqc_qoperator *q, const linear *u)
         return false;
     }
     for (size_t i = 0; x != NULL && w != NULL && b != NULL && i < nw; i++) {
-        double want = (double)float_at(x, 0) * (double)float_at(w, i);
-        if (fabs((double)float_at(b, i) - want) > 1e-5 * fabs(want)) {
+        double want = (double)vqc_f32_at(x, 0) * (double)vqc_f32_at(w, i);
+        if (fabs((double)vqc_f32_at(b, i) - want) > 1e-5 * fabs(want)) {
             return false;
         }
     }
@@ -192,7 +185,7 @@ static const char *sum_scales(vqc_qoperator *q, const linear *u)
             return NULL;
         }
         for (size_t i = 0; i < u->w.scales; i++) {
-            product[i] = float_at(x, 0) * float_at(w, i);
+            product[i] = vqc_f32_at(x, 0) * vqc_f32_at(w, i);
         }
     }
     return vqc_qoperator_constant(q, "s", VQC_DTYPE_FLOAT, &n, n > 1 ? 1 : 0, product,

@@ -105,13 +105,6 @@ vqc_status vqc_static_fit_weights(vqc_static_plan *p, vqc_arena *arena, vqc_erro
 
 /* ---- bias correction ---- */
 
-static float float_at(const float *x, size_t i)
-{
-    float v;
-    memcpy(&v, (const char *)x + i * sizeof v, sizeof v); /* may be unaligned */
-    return v;
-}
-
 /* Where weight (output channel o, input channel i, kernel position k) lies. */
 typedef struct weight_layout {
     size_t outputs;
@@ -154,7 +147,7 @@ static double lost_mean(const weight_layout *l, const float *weights, const floa
         double lost = 0.0;
         for (size_t k = 0; k < l->kernel; k++) {
             size_t at = o * l->output_step + i * l->input_step + k;
-            lost += (double)float_at(weights, at) - (double)decoded[at];
+            lost += (double)vqc_f32_at(weights, at) - (double)decoded[at];
         }
         sum += lost * means[first + i];
     }
@@ -191,7 +184,7 @@ static vqc_status correct_unit(vqc_static_plan *p, vqc_unit *unit, bool *done, v
     }
     for (size_t o = 0; o < l.outputs; o++) {
         double lost = lost_mean(&l, weights, item->decoded, stats->channel_mean, o);
-        corrected[o] = (float)((bias == NULL ? 0.0 : (double)float_at(bias, o)) + lost);
+        corrected[o] = (float)((bias == NULL ? 0.0 : (double)vqc_f32_at(bias, o)) + lost);
         if (!isfinite(corrected[o])) {
             return VQC_OK;
         }
@@ -238,7 +231,7 @@ static void recode_channel(const vqc_unit *unit, const float *weights, size_t o,
     for (size_t i = 0; i < l.inputs; i++) {
         for (size_t k = 0; k < l.kernel; k++) {
             size_t at = o * l.output_step + i * l.input_step + k;
-            float q = rintf(float_at(weights, at) / scale) + (float)d->middle;
+            float q = rintf(vqc_f32_at(weights, at) / scale) + (float)d->middle;
             q = fminf(fmaxf(q, (float)d->lo), (float)d->hi);
             ((uint8_t *)code->codes)[at] = (uint8_t)((int32_t)q & 0xFF);
         }
@@ -269,7 +262,7 @@ static vqc_status fit_bias(vqc_static_plan *p, vqc_unit *unit, size_t *raised, v
                                        error);
     }
     for (size_t o = 0; o < outputs && status == VQC_OK; o++) {
-        double b = fabs((double)float_at(bias, o));
+        double b = fabs((double)vqc_f32_at(bias, o));
         float needed = (float)(b / (input_scale * LARGEST_BIAS_CODE)) * 1.0001f;
         if (code->groups == 1) {
             needed_for_all = fmaxf(needed_for_all, needed);

@@ -118,6 +118,7 @@ bool vqc_bias_site_find(const vqc_graph *graph, const vqc_layer *layer, vqc_bias
         out->tensor = out->value == NULL ? NULL : out->value->initializer;
         shared = shared_constant(graph, layer);
         out->can_add = out->tensor == NULL && shared != NULL && fits(shared, out->channels);
+        out->shared = out->can_add ? shared : NULL;
     } else {
         out->can_add = layer->dtype == VQC_DTYPE_FLOAT;
     }
@@ -176,6 +177,32 @@ vqc_status vqc_bias_site_add(vqc_graph *graph, const vqc_layer *layer, const flo
     if (status == VQC_OK) {
         site->tensor = tensor;
         site->can_add = false;
+    }
+    return status;
+}
+
+vqc_status vqc_bias_site_values(const vqc_bias_site *site, const double *gain, size_t rows,
+                                vqc_arena *arena, float **values, vqc_error *error)
+{
+    const Onnx__TensorProto *tensor = site->tensor != NULL ? site->tensor : site->shared;
+    const float *old = NULL;
+    size_t count;
+    vqc_status status = VQC_OK;
+
+    *values = NULL;
+    if (site->tensor == NULL && !site->can_add) {
+        return VQC_OK;
+    }
+    if (tensor != NULL) {
+        status = vqc_tensor_borrow_f32(tensor, arena, &old, &count, error);
+    }
+    if (status == VQC_OK) {
+        *values = vqc_arena_calloc(arena, rows, sizeof **values);
+        status = *values == NULL ? vqc_fail_memory(error, rows * sizeof **values) : VQC_OK;
+    }
+    for (size_t row = 0; row < rows && status == VQC_OK; row++) {
+        double before = old != NULL ? (double)vqc_f32_at(old, row) : 0.0;
+        (*values)[row] = (float)(before + site->ratio * gain[row]);
     }
     return status;
 }

@@ -18,7 +18,8 @@ typedef struct vqc_bias_site {
     /* The tensor has to change by ratio times what the layer's product is to gain: alpha / beta of
      * a Gemm, else 1. */
     double ratio;
-    bool can_add; /* no tensor, but vqc_bias_site_add can make one */
+    const Onnx__TensorProto *shared; /* what the node adds now, when it is not its own; or NULL */
+    bool can_add;                    /* no tensor, but vqc_bias_site_add can make one */
 } vqc_bias_site;
 
 /*
@@ -36,5 +37,13 @@ bool vqc_bias_site_find(const vqc_graph *graph, const vqc_layer *layer, vqc_bias
  */
 vqc_status vqc_bias_site_add(vqc_graph *graph, const vqc_layer *layer, const float *values,
                              vqc_bias_site *site, vqc_error *error);
+
+/*
+ * The values [rows] that the site's tensor gets (in place of what the node adds now, if anything)
+ * when its layer's product is to gain gain[rows]; in `arena`. NULL when there can be no bias.
+ * Errors: out of memory.
+ */
+vqc_status vqc_bias_site_values(const vqc_bias_site *site, const double *gain, size_t rows,
+                                vqc_arena *arena, float **values, vqc_error *error);
 
 #endif

@@ -16,7 +16,6 @@ typedef struct vqc_part {
     const float *weights; /* [elements] of the original, in the tensor's order */
     float *decoded;       /* [elements] what its code decodes to; NULL: not coded */
     float *bias_values;   /* [rows] corrected; NULL: as it is */
-    double loss;          /* tr(E H E^T) of its code */
     bool may_resize;      /* the recipe leaves dimension and codebook size open */
 } vqc_part;
 
@@ -41,7 +40,7 @@ typedef struct vqc_parts {
 /* Takes the layout from the decision; after each change of it. */
 void vqc_part_set_layout(vqc_part *part);
 
-/* One walk over the graph: fills code, decoded, bias_values and loss of every part. */
+/* One walk over the graph: fills code, decoded and bias_values of every part. */
 vqc_status vqc_parts_walk(vqc_parts *p);
 
 /* Runs the model with the codes of all parts (SIZE_MAX), or with that of one and the original

@@ -30,69 +30,9 @@ typedef struct fitting {
     vqc_arena *scratch;
 } fitting;
 
-/* ---- moments in the order of the matrix ---- */
-
-static bool is_in_order(const vqc_vq_layout *layout, const vqc_layer *layer)
-{
-    for (size_t i = 0; i < layout->cols; i++) {
-        if (vqc_vq_layout_moment_column(layout, layer, i) != i) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static vqc_status order_moments(fitting *f, const vqc_moments *from, vqc_error *error)
-{
-    vqc_moments *to = &f->moments;
-    size_t n = from->cols;
-    size_t square;
-    size_t *order = vqc_arena_calloc(f->scratch, n, sizeof *order);
-
-    *to = *from;
-    if (from->second == NULL) {
-        to->cross = NULL;
-    }
-    if (is_in_order(f->layout, f->layer)) {
-        return VQC_OK;
-    }
-    to->mean_x = vqc_arena_calloc(f->scratch, from->groups * n, sizeof *to->mean_x);
-    to->mean_y = vqc_arena_calloc(f->scratch, from->groups * n, sizeof *to->mean_y);
-    to->power = NULL;
-    if (!vqc_size_mul(n, n, &square) || !vqc_size_mul(square, from->groups, &square)) {
-        return vqc_fail_memory(error, n);
-    }
-    to->second =
-        from->second == NULL ? NULL : vqc_arena_calloc(f->scratch, square, sizeof *to->second);
-    to->cross = to->cross == NULL ? NULL : vqc_arena_calloc(f->scratch, square, sizeof *to->cross);
-    if (order == NULL || to->mean_x == NULL || to->mean_y == NULL ||
-        (from->second != NULL && to->second == NULL) ||
-        (from->second != NULL && from->cross != NULL && to->cross == NULL)) {
-        return vqc_fail_memory(error, square * sizeof *to->second);
-    }
-    for (size_t i = 0; i < n; i++) {
-        order[i] = vqc_vq_layout_moment_column(f->layout, f->layer, i);
-    }
-    for (size_t g = 0; g < from->groups; g++) {
-        for (size_t i = 0; i < n; i++) {
-            size_t row = (g * n + order[i]) * n;
-            to->mean_x[g * n + i] = from->mean_x[g * n + order[i]];
-            to->mean_y[g * n + i] = from->mean_y[g * n + order[i]];
-            for (size_t j = 0; j < n && to->second != NULL; j++) {
-                to->second[(g * n + i) * n + j] = from->second[row + order[j]];
-            }
-            for (size_t j = 0; j < n && to->cross != NULL; j++) {
-                to->cross[(g * n + i) * n + j] = from->cross[row + order[j]];
-            }
-        }
-    }
-    return VQC_OK;
-}
-
 /* ---- one layer ---- */
 
-static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f, vqc_code *out,
-                               double *loss)
+static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f, vqc_code *out)
 {
     const vqc_decision *d = &p->item->decision;
     vqc_vq_effort effort = d->vq_effort;
@@ -112,26 +52,24 @@ static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f
         return vqc_fail_memory(r->error, sizeof *out->vq);
     }
     status = vqc_vq_fit_zeros(&d->vq, f->target, f->moments.second, f->moments.groups, &effort,
-                              r->codes, out->vq, loss, r->error);
+                              r->codes, out->vq, NULL, r->error);
     return status == VQC_OK ? vqc_vq_set_scales(out, r->codes, r->error) : status;
 }
 
 /* What the layer's codec makes of f->target, decoded into f->decoded; the code is left in *out. */
-static vqc_status code_target(vqc_parts *r, const vqc_part *p, fitting *f, vqc_code *out,
-                              double *loss)
+static vqc_status code_target(vqc_parts *r, const vqc_part *p, fitting *f, vqc_code *out)
 {
     const vqc_decision *d = &p->item->decision;
     size_t elements = p->item->layer->elements;
     float *tensor = vqc_arena_calloc(f->scratch, elements, sizeof *tensor);
     vqc_status status;
 
-    *loss = 0.0;
     memset(out, 0, sizeof *out);
     if (tensor == NULL) {
         return vqc_fail_memory(r->error, elements * sizeof *tensor);
     }
     if (d->codec == &vqc_codec_vq) {
-        status = fit_codebook(r, p, f, out, loss);
+        status = fit_codebook(r, p, f, out);
     } else {
         vqc_vq_layout_put(f->layout, f->layer, f->target, tensor);
         status = d->codec->fit(d, tensor, r->codes, r->codes, out, r->error);
@@ -146,76 +84,29 @@ static vqc_status code_target(vqc_parts *r, const vqc_part *p, fitting *f, vqc_c
 }
 
 /* The bias that keeps the mean of every output: b + W E[x] - W' E[y]. */
-static void correct_bias(const fitting *f, const float *bias, double ratio, float *corrected)
+static vqc_status correct_bias(vqc_parts *r, vqc_part *p, const fitting *f)
 {
-    size_t rows_of_group = f->layout->rows / f->moments.groups;
-    size_t cols = f->layout->cols;
+    size_t rows = f->layout->rows;
+    double *gain = vqc_arena_calloc(f->scratch, rows, sizeof *gain);
 
-    for (size_t row = 0; row < f->layout->rows; row++) {
-        const double *mean_x = f->moments.mean_x + row / rows_of_group * cols;
-        const double *mean_y = f->moments.mean_y + row / rows_of_group * cols;
-        double gain = 0.0;
-        for (size_t c = 0; c < cols; c++) {
-            gain += (double)f->matrix[row * cols + c] * mean_x[c] -
-                    (double)f->decoded[row * cols + c] * mean_y[c];
-        }
-        corrected[row] = (float)((bias != NULL ? (double)bias[row] : 0.0) + ratio * gain);
+    if (gain == NULL) {
+        return vqc_fail_memory(r->error, rows * sizeof *gain);
     }
+    vqc_moments_gain(&f->moments, f->matrix, f->decoded, rows, gain);
+    return vqc_bias_site_values(&p->bias, gain, rows, r->codes, &p->bias_values, r->error);
 }
 
-static vqc_status new_bias(vqc_parts *r, vqc_part *p, const fitting *f, vqc_error *error)
-{
-    const float *old = NULL;
-    size_t elements;
-    vqc_status status = VQC_OK;
-
-    if (p->bias.tensor == NULL && !p->bias.can_add) {
-        return VQC_OK;
-    }
-    p->bias_values = vqc_arena_calloc(r->codes, f->layout->rows, sizeof *p->bias_values);
-    if (p->bias_values == NULL) {
-        return vqc_fail_memory(error, f->layout->rows * sizeof *p->bias_values);
-    }
-    if (p->bias.tensor != NULL) {
-        status = vqc_tensor_borrow_f32(p->bias.tensor, f->scratch, &old, &elements, error);
-    }
-    if (status == VQC_OK) {
-        correct_bias(f, old, p->bias.ratio, p->bias_values);
-    }
-    return status;
-}
-
-/* Copies [groups][n][n] with everything off the diagonal times `share`. */
-static float *shrunk(const fitting *f, const float *from, float share)
-{
-    size_t n = f->moments.cols;
-    float *to = vqc_arena_calloc(f->scratch, f->moments.groups * n * n, sizeof *to);
-
-    for (size_t i = 0; to != NULL && i < f->moments.groups * n; i++) {
-        for (size_t j = 0; j < n; j++) {
-            to[i * n + j] = from[i * n + j] * (j == i % n ? 1.0f : share);
-        }
-    }
-    return to;
-}
-
-/*
- * Second moments of n inputs from few vectors promise more than they hold: their small eigenvalues
- * are too small, and errors put there come back with other data. They are shrunk towards their
- * diagonal by SHRINKAGE * n / vectors (after Ledoit and Wolf 2004; the factor is the best of five
- * on fully connected layers seen 96 times: 17.0 -> 20.8 dB at 2 bits).
- */
+/* By SHRINKAGE * inputs / vectors; the factor is the best of five on fully connected layers seen 96
+ * times (17.0 -> 20.8 dB at 2 bits). */
 static vqc_status shrink_moments(fitting *f, vqc_error *error)
 {
     double share = SHRINKAGE * (double)f->moments.cols / (double)(f->moments.count + 1);
-    float keep = (float)(1.0 - (share < MOST_SHRINKAGE ? share : MOST_SHRINKAGE));
 
-    if (f->moments.second == NULL || share < LEAST_SHRINKAGE) {
-        return VQC_OK;
-    }
-    f->moments.second = shrunk(f, f->moments.second, keep);
-    f->moments.cross = f->moments.cross == NULL ? NULL : shrunk(f, f->moments.cross, keep);
-    return f->moments.second == NULL ? vqc_fail_memory(error, f->moments.cols) : VQC_OK;
+    return share < LEAST_SHRINKAGE
+               ? VQC_OK
+               : vqc_moments_shrink(
+                     &f->moments, (float)(1.0 - (share < MOST_SHRINKAGE ? share : MOST_SHRINKAGE)),
+                     f->scratch, error);
 }
 
 /* What the recipe lets the fit know of the second moment. */
@@ -258,7 +149,7 @@ static vqc_status fit_part(vqc_parts *r, vqc_part *p, const vqc_moments *moments
     }
     vqc_vq_layout_take(f->layout, f->layer, p->weights, f->matrix);
     memcpy(f->target, f->matrix, size * sizeof(float));
-    status = order_moments(f, moments, r->error);
+    status = vqc_moments_order(moments, f->layout, f->layer, f->scratch, &f->moments, r->error);
     if (status == VQC_OK) {
         status = shrink_moments(f, r->error);
     }
@@ -276,9 +167,9 @@ static vqc_status fit_part(vqc_parts *r, vqc_part *p, const vqc_moments *moments
         status = limit_moments(r, f);
     }
     if (status == VQC_OK) {
-        status = code_target(r, p, f, code, &p->loss);
+        status = code_target(r, p, f, code);
     }
-    return status == VQC_OK ? new_bias(r, p, f, r->error) : status;
+    return status == VQC_OK ? correct_bias(r, p, f) : status;
 }
 
 static vqc_status code_part(vqc_parts *r, vqc_sequence *sequence, const vqc_sequence_item *turn)

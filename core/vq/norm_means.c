@@ -70,13 +70,6 @@ static const float *constant_input(vqc_graph *graph, const Onnx__NodeProto *node
                : NULL;
 }
 
-static float float_at(const float *x, size_t i)
-{
-    float v;
-    memcpy(&v, (const char *)x + i * sizeof v, sizeof v); /* may be unaligned */
-    return v;
-}
-
 static bool read_norm(vqc_norm_means *means, vqc_graph *graph, const Onnx__NodeProto *node)
 {
     size_t channels = 0;
@@ -90,8 +83,8 @@ static bool read_norm(vqc_norm_means *means, vqc_graph *graph, const Onnx__NodeP
     }
     e = add_entry(means, node, channels);
     for (size_t c = 0; e != NULL && c < channels; c++) {
-        double s = (double)float_at(scale, c);
-        e->mean[c] = (double)float_at(bias, c);
+        double s = (double)vqc_f32_at(scale, c);
+        e->mean[c] = (double)vqc_f32_at(bias, c);
         e->variance[c] = s * s;
     }
     return e != NULL;
@@ -137,9 +130,9 @@ static activation activation_of(vqc_graph *graph, const Onnx__NodeProto *node)
         a.low = (double)vqc_node_attr_float(node, "min", -INFINITY);
         a.high = (double)vqc_node_attr_float(node, "max", INFINITY);
         bound = constant_input(graph, node, 1, &count);
-        a.low = bound != NULL && count == 1 ? (double)float_at(bound, 0) : a.low;
+        a.low = bound != NULL && count == 1 ? (double)vqc_f32_at(bound, 0) : a.low;
         bound = constant_input(graph, node, 2, &count);
-        a.high = bound != NULL && count == 1 ? (double)float_at(bound, 0) : a.high;
+        a.high = bound != NULL && count == 1 ? (double)vqc_f32_at(bound, 0) : a.high;
         return a;
     }
     if (vqc_node_is(node, "LeakyRelu")) {
@@ -315,7 +308,7 @@ vqc_status vqc_norm_means_correct(const vqc_norm_means *means, vqc_graph *graph,
     }
     for (size_t i = 0; i < layer->elements; i++) {
         /* the tensor's order first, the matrix' below */
-        change[i] = float_at(weights, i) - decoded[i];
+        change[i] = vqc_f32_at(weights, i) - decoded[i];
     }
     size_t kernel = layout.cols * layout.groups / input->channels;
     float *matrix = vqc_arena_calloc(graph->arena, layout.rows * layout.cols, sizeof *matrix);
@@ -331,7 +324,7 @@ vqc_status vqc_norm_means_correct(const vqc_norm_means *means, vqc_graph *graph,
             gain += (double)matrix[row * layout.cols + c] *
                     input->mean[group * (layout.cols / kernel) + column / kernel];
         }
-        bias[row] = (float)((double)float_at(old, row) + site.ratio * gain);
+        bias[row] = (float)((double)vqc_f32_at(old, row) + site.ratio * gain);
     }
     status = vqc_tensor_set_f32(site.tensor, bias, layout.rows, graph->model->arena, error);
     *done = status == VQC_OK;

@@ -26,7 +26,8 @@ vqc_vq_effort vqc_vq_effort_default(void);
  *
  * mask [rows, cols] (NULL: none): entries that are 0 there weigh nothing while fitting.
  *
- * *loss: tr(E H E^T) summed over groups (undamped H). `code` is in `arena`. Errors: VQC_ERR_MODEL
+ * *loss (NULL: not wanted, which saves a product with H): tr(E H E^T) summed over groups (undamped
+ * H). `code` is in `arena`. Errors: VQC_ERR_MODEL
  * "has NaN or infinite weights", out of memory.
  */
 vqc_status vqc_vq_fit(const vqc_vq_shape *shape, const float *matrix, const float *second,

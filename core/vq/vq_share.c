@@ -153,7 +153,6 @@ static vqc_status train(const stack *all, const vqc_decision *d, vqc_arena *aren
 {
     vqc_vq_effort effort = d->vq_effort;
     vqc_vq_shape shape = d->vq;
-    double loss;
 
     shape.rows = all->vectors;
     shape.cols = shape.dim;
@@ -162,7 +161,7 @@ static vqc_status train(const stack *all, const vqc_decision *d, vqc_arena *aren
 #ifdef _OPENMP
     effort.threads = omp_get_max_threads();
 #endif
-    return vqc_vq_fit(&shape, all->points, NULL, 1, all->mask, &effort, arena, whole, &loss, error);
+    return vqc_vq_fit(&shape, all->points, NULL, 1, all->mask, &effort, arena, whole, NULL, error);
 }
 
 static vqc_status code_stack(stack *all, vqc_arena *arena, vqc_error *error)
