@@ -19,6 +19,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { ALL_RECIPES = 0xFF, KEEP_OPSET = 0x20, RECIPE_MASK = 0x1F };
 
+/* Begins a recipe that changes the model besides its layers: their bytes say less of the file's. */
+#define RESHAPES "version: 1 # reshapes\n"
+
 static const char *const recipes[] = {
     "version: 1\n",
     "version: 1\nweights: {bits: 4, granularity: block, block_size: 16, symmetric: false,"
@@ -45,6 +48,28 @@ static const char *const recipes[] = {
     " pattern: dequantize_linear, symmetric: false, min_elements: 0}\n",
     "version: 1\ntarget: {operators: onnxruntime}\nactivations: dynamic\n"
     "weights: {granularity: tensor, min_elements: 0, reduce_range: true}\n",
+    "version: 1\nweights: {codec: vq, dim: 2, codebook_size: 5, min_elements: 0}\n",
+    "version: 1\nweights: {codec: vq, dim: 1, codebook_size: 4, codebook_type: int8,"
+    " shared_codebook: a, min_elements: 0}\n",
+    "version: 1\ntarget: {objective: speed}\nweights: {codec: vq, dim: 3, codebook_size: 16,"
+    " channel_scale: 'on', along: output, output_groups: 2, min_elements: 1}\n",
+    "version: 1\nweights: {codec: vq, dim: 4, codebook_size: 4, stages: 2, along: kernel,"
+    " codebook_type: float32, input_groups: 2, min_elements: 1}\nvq: {sweeps: 1, seed: 7}\n",
+    "version: 1\nweights: {codec: vq, bits_per_weight: 2.5, min_elements: 1}\n",
+    "version: 1\nprune: {sparsity: 0.7}\nweights: {min_elements: 0}\n",
+    "version: 1\nprune: {sparsity: 0.8, scope: global}\n"
+    "weights: {codec: vq, dim: 1, codebook_size: 4, min_elements: 0}\n",
+    "version: 1\nprune: {pattern: '2:4'}\n"
+    "weights: {bits: 4, granularity: block, block_size: 4, symmetric: false, min_elements: 1}\n",
+    "version: 1\nprune: {pattern: block, block: [2, 3], sparsity: 0.6}\n"
+    "weights: {codec: float16, min_elements: 0}\n",
+    "version: 1\nprune: {threshold: 0.5}\nweights: {codec: keep}\n",
+    "version: 1\nprune: {sparsity: 0.5}\n"
+    "weights: {codec: vq, dim: 2, codebook_size: 4, min_elements: 0}\n",
+    RESHAPES "prune: {pattern: channels, sparsity: 0.5}\nweights: {codec: keep}\n",
+    RESHAPES "prune: {pattern: channels, sparsity: 0.3, multiple_of: 2, min_channels: 2}\n"
+             "weights: {min_elements: 0}\n",
+    RESHAPES "fold: true\nweights: {min_elements: 1}\n",
 };
 enum { RECIPES = sizeof recipes / sizeof recipes[0] };
 
@@ -127,7 +152,7 @@ static void check_layer(const vqc_layer_report *layer, bool dry)
 }
 
 /* The parts add up to the whole, and the whole to what is written. */
-static void check_report(const outcome *out, size_t size_before, bool dry)
+static void check_report(const outcome *out, size_t size_before, bool dry, bool reshapes)
 {
     const vqc_report *report = out->report;
     size_t before = 0;
@@ -143,7 +168,8 @@ static void check_report(const outcome *out, size_t size_before, bool dry)
     REQUIRE(report->weight_before_bytes == before && report->weight_after_bytes == after);
     REQUIRE(report->weight_elements == elements);
     REQUIRE(report->coded_count + report->kept_count == report->layer_count);
-    if (report->opset_before == report->opset_after && report->ir_before == report->ir_after) {
+    if (!reshapes && report->opset_before == report->opset_after &&
+        report->ir_before == report->ir_after) {
         /* Besides: lengths of enclosing messages, an import of com.microsoft. */
         size_t slack = 256 + 8 * report->layer_count;
         REQUIRE(out->size_bytes <= size_before - before + after + slack);
@@ -180,8 +206,10 @@ static void check_written(const outcome *out, const vqc_recipe *recipe)
     free(packed);
 }
 
-static void try_recipe(const uint8_t *data, size_t size, const vqc_recipe *recipe, bool keep_opset)
+static void try_recipe(const uint8_t *data, size_t size, size_t index, bool keep_opset)
 {
+    const vqc_recipe *recipe = recipe_at(index);
+    bool reshapes = strncmp(recipes[index], RESHAPES, sizeof RESHAPES - 1) == 0;
     size_t size_before = measure(data, size);
     outcome dry = compress(data, size, recipe, true, keep_opset);
     outcome real = compress(data, size, recipe, false, keep_opset);
@@ -190,8 +218,8 @@ static void try_recipe(const uint8_t *data, size_t size, const vqc_recipe *recip
     if (real.model == NULL) {
         REQUIRE(strcmp(dry.error.message, real.error.message) == 0);
     } else {
-        check_report(&dry, size_before, true);
-        check_report(&real, size_before, false);
+        check_report(&dry, size_before, true, reshapes);
+        check_report(&real, size_before, false, reshapes);
         REQUIRE(dry.report->layer_count == real.report->layer_count);
         for (size_t i = 0; i < real.report->layer_count; i++) {
             const vqc_layer_report *said = &dry.report->layers[i];
@@ -217,10 +245,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vqc_model_destroy(&model);
     if (data[0] == ALL_RECIPES) {
         for (size_t i = 0; i < RECIPES; i++) {
-            try_recipe(data + 1, size - 1, recipe_at(i), false);
+            try_recipe(data + 1, size - 1, i, false);
         }
     } else {
-        try_recipe(data + 1, size - 1, recipe_at((data[0] & RECIPE_MASK) % RECIPES),
+        try_recipe(data + 1, size - 1, (data[0] & RECIPE_MASK) % RECIPES,
                    (data[0] & KEEP_OPSET) != 0);
     }
     return 0;
