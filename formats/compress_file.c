@@ -4,10 +4,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/data/samples_subset.h"
 #include "core/error.h"
 #include "core/pipeline.h"
 #include "core/report.h"
-#include "core/static/static_run.h"
 #include "core/verify.h"
 #include "formats/compress_samples.h"
 #include "formats/onnx_file.h"
@@ -200,7 +200,7 @@ static vqc_status verify(job *j, vqc_error *error)
     }
     if (samples == NULL && j->samples.calibration != NULL) {
         options.held_out = true;
-        status = vqc_static_held_out(j->samples.calibration, &subset, error);
+        status = vqc_samples_held_out(j->samples.calibration, &subset, error);
         samples = subset;
         if (status == VQC_OK && subset->count == j->samples.calibration->count) {
             options.held_out = false;

@@ -4,17 +4,19 @@
 
 typedef struct subset {
     vqc_samples *source;
-    size_t stride; /* 0: everything */
+    bool is_whole; /* too few samples to divide */
     bool held_out;
 } subset;
 
 static size_t place(const subset *s, size_t index)
 {
-    if (s->stride == 0) {
+    const size_t stride = VQC_SAMPLES_HOLD_OUT;
+
+    if (s->is_whole) {
         return index;
     }
-    return s->held_out ? index * s->stride + s->stride - 1
-                       : index / (s->stride - 1) * s->stride + index % (s->stride - 1);
+    return s->held_out ? index * stride + stride - 1
+                       : index / (stride - 1) * stride + index % (stride - 1);
 }
 
 static vqc_status read_sample(vqc_samples *self, size_t index, size_t slot, vqc_sample *out,
@@ -39,10 +41,9 @@ static void destroy_subset(vqc_samples *self)
     free(self);
 }
 
-vqc_status vqc_samples_subset(vqc_samples *source, size_t limit, size_t stride, bool held_out,
-                              vqc_samples **out, vqc_error *error)
+static vqc_status create(vqc_samples *source, bool held_out, vqc_samples **out, vqc_error *error)
 {
-    size_t count = limit == 0 || limit > source->count ? source->count : limit;
+    size_t apart = source->count / VQC_SAMPLES_HOLD_OUT;
     subset *s = calloc(1, sizeof *s);
     vqc_samples *self = calloc(1, sizeof *self);
 
@@ -53,14 +54,26 @@ vqc_status vqc_samples_subset(vqc_samples *source, size_t limit, size_t stride, 
         return vqc_fail_memory(error, sizeof *self);
     }
     s->source = source;
-    s->stride = count < 2 * stride ? 0 : stride;
+    s->is_whole = apart < 2;
     s->held_out = held_out;
     *self = *source;
-    self->count = s->stride == 0 ? count : (held_out ? count / stride : count - count / stride);
+    if (!s->is_whole) {
+        self->count = held_out ? apart : source->count - apart;
+    }
     self->read = read_sample;
     self->release = release_sample;
     self->destroy = destroy_subset;
     self->state = s;
     *out = self;
     return VQC_OK;
+}
+
+vqc_status vqc_samples_seen(vqc_samples *source, vqc_samples **out, vqc_error *error)
+{
+    return create(source, false, out, error);
+}
+
+vqc_status vqc_samples_held_out(vqc_samples *source, vqc_samples **out, vqc_error *error)
+{
+    return create(source, true, out, error);
 }

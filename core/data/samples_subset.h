@@ -1,16 +1,20 @@
-/* A part of a sample source as a source of its own: calibration and held-out samples. */
+/* Calibration samples in two parts that never share one: those that decide, and those kept apart to
+ * measure what was decided. */
 #ifndef VQC_CORE_DATA_SAMPLES_SUBSET_H
 #define VQC_CORE_DATA_SAMPLES_SUBSET_H
 
 #include "core/data/samples.h"
 
+/* One sample in four is held out, the last of each run of four. */
+enum { VQC_SAMPLES_HOLD_OUT = 4 };
+
 /*
- * Every stride-th sample of the first `limit` (0: all) is `held_out`, the others are not: of each
- * run of `stride` samples the last. Two subsets with and without held_out never share a sample.
- * With fewer than 2 * stride samples both are everything that there is. The source is borrowed and
- * must outlive the subset; at most one of its subsets is read at a time.
+ * The samples that decide, or those held out, as a source of their own with indices from 0. With
+ * fewer than 2 * VQC_SAMPLES_HOLD_OUT samples both are everything that there is. The source is
+ * borrowed and must outlive the part, which the caller destroys; at most one of its parts is read
+ * at a time. Errors: memory.
  */
-vqc_status vqc_samples_subset(vqc_samples *source, size_t limit, size_t stride, bool held_out,
-                              vqc_samples **out, vqc_error *error);
+vqc_status vqc_samples_seen(vqc_samples *source, vqc_samples **out, vqc_error *error);
+vqc_status vqc_samples_held_out(vqc_samples *source, vqc_samples **out, vqc_error *error);
 
 #endif

@@ -14,9 +14,8 @@
 #include "core/static/measure.h"
 
 enum {
-    MOST_NAMED = 12,     /* reasons in the report */
-    STEPS = 32,          /* shares that a target is searched among */
-    HELD_OUT_STRIDE = 4, /* every fourth sample measures, the others calibrate */
+    MOST_NAMED = 12, /* reasons in the report */
+    STEPS = 32,      /* shares that a target is searched among */
     MOST_REFERENCES = 64,
     REFERENCE_BYTES_LOG2 = 28
 };
@@ -261,8 +260,7 @@ static vqc_status open_samples(pruning *p)
         return status;
     }
     if (status == VQC_OK) {
-        status =
-            vqc_samples_subset(options->samples, 0, HELD_OUT_STRIDE, true, &held_out, p->error);
+        status = vqc_samples_held_out(options->samples, &held_out, p->error);
     }
     if (status == VQC_OK) {
         status = vqc_reference_create(p->graph, held_out, 0, 1, MOST_REFERENCES,
@@ -271,8 +269,7 @@ static vqc_status open_samples(pruning *p)
     }
     vqc_samples_destroy(&held_out);
     if (status == VQC_OK) {
-        status =
-            vqc_samples_subset(options->samples, 0, HELD_OUT_STRIDE, false, &p->seen, p->error);
+        status = vqc_samples_seen(options->samples, &p->seen, p->error);
     }
     return status;
 }

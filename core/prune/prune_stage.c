@@ -12,7 +12,6 @@
 #include "kernels/kernels.h"
 
 enum {
-    HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
     MAX_MEASURED = 64,         /* samples that whole models are run on */
     MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
     SEARCH_STEPS = 7           /* of the largest sparsity: to 1 part in 128 */
@@ -312,11 +311,11 @@ static vqc_status open_samples(vqc_prune_parts *r)
                                  "%s%s",
                                  missing.items[0], missing.count > 1 ? ", ..." : "");
     } else if (status == VQC_OK) {
-        status = vqc_samples_subset(r->stage->samples, 0, HOLD_OUT, false, &r->samples, r->error);
+        status = vqc_samples_seen(r->stage->samples, &r->samples, r->error);
     }
     vqc_messages_clear(&missing);
     if (status == VQC_OK && r->samples != NULL && has_target) {
-        status = vqc_samples_subset(r->stage->samples, 0, HOLD_OUT, true, &apart, r->error);
+        status = vqc_samples_held_out(r->stage->samples, &apart, r->error);
         if (status == VQC_OK) {
             status = vqc_reference_create(r->graph, apart, 0, 1, MAX_MEASURED, MAX_REFERENCE,
                                           r->stage->threads, &r->measure, r->error);

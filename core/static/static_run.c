@@ -12,7 +12,6 @@
 #include "core/static/static_search.h"
 
 enum {
-    HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
     MAX_MEASURED = 32,         /* samples that trials run on */
     MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
     NONFINITE_LINES = 8        /* values named one by one */
@@ -55,7 +54,7 @@ vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan
     vqc_status status = vqc_static_plan_values(plan, &values, &count, error);
 
     if (status == VQC_OK && (job->recipe->verify || needs_measuring(plan))) {
-        status = vqc_samples_subset(job->samples, 0, HOLD_OUT, false, &subset, error);
+        status = vqc_samples_seen(job->samples, &subset, error);
         samples = subset;
     }
     if (status == VQC_OK) {
@@ -74,11 +73,6 @@ vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan
     }
     vqc_samples_destroy(&subset);
     return status;
-}
-
-vqc_status vqc_static_held_out(vqc_samples *samples, vqc_samples **out, vqc_error *error)
-{
-    return vqc_samples_subset(samples, 0, HOLD_OUT, true, out, error);
 }
 
 /* Multiply-adds of one sample in the LINEAR units, from the observed numbers of elements. */
@@ -159,7 +153,7 @@ static vqc_status note_score(vqc_static_job *job, const vqc_static_search *s, vq
 static vqc_status make_reference(vqc_static_job *job, vqc_reference **reference, vqc_error *error)
 {
     vqc_samples *subset = NULL;
-    vqc_status status = vqc_static_held_out(job->samples, &subset, error);
+    vqc_status status = vqc_samples_held_out(job->samples, &subset, error);
 
     if (status == VQC_OK) {
         status = vqc_reference_create(job->graph, subset, 0, 1, MAX_MEASURED, MAX_REFERENCE,

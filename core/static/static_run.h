@@ -34,7 +34,4 @@ vqc_status vqc_static_run(vqc_static_job *job, vqc_error *error);
 vqc_status vqc_static_calibrate(const vqc_static_job *job, const vqc_static_plan *plan,
                                 vqc_stats **stats, vqc_error *error);
 
-/* The calibration samples that calibration does not see, as a source of their own. */
-vqc_status vqc_static_held_out(vqc_samples *samples, vqc_samples **out, vqc_error *error);
-
 #endif

@@ -9,7 +9,6 @@
 #include "core/vq/calibrated_internal.h"
 
 enum {
-    HOLD_OUT = 4,              /* one sample in four measures what the other three decide */
     MAX_MEASURED = 64,         /* samples that whole models are run on */
     MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
     MAX_WALKS = 5
@@ -153,7 +152,7 @@ static vqc_status write_biases(vqc_parts *r, size_t *written)
 static vqc_status keep_reference(vqc_parts *r)
 {
     vqc_samples *apart = NULL;
-    vqc_status status = vqc_samples_subset(r->job->samples, 0, HOLD_OUT, true, &apart, r->error);
+    vqc_status status = vqc_samples_held_out(r->job->samples, &apart, r->error);
 
     if (status == VQC_OK) {
         status = vqc_reference_create(r->job->graph, apart, 0, 1, MAX_MEASURED, MAX_REFERENCE,
@@ -272,7 +271,7 @@ static vqc_status run_parts(vqc_parts *r)
     bool wants_target = !isnan(r->wanted_db);
     bool resizes = any_may_resize(r) && r->job->recipe->vq.allocate != VQC_SWITCH_OFF;
     vqc_budget *budget = NULL;
-    vqc_status status = vqc_samples_subset(r->job->samples, 0, HOLD_OUT, false, &r->seen, r->error);
+    vqc_status status = vqc_samples_seen(r->job->samples, &r->seen, r->error);
 
     if (status == VQC_OK && (wants_target || resizes)) {
         status = keep_reference(r);
