@@ -48,9 +48,44 @@ static size_t constant_bytes(vqc_encode *r, const vqc_layer *layer)
     return bytes;
 }
 
+static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *arena,
+                             vqc_layer_report *out);
+
+/* Whether a layer that stays may be stored without its zeros. */
+static bool may_drop_zeros(const vqc_encode *r, const vqc_plan_layer *item)
+{
+    const vqc_layer *layer = item->layer;
+
+    return !layer->is_output && !item->is_static && layer->elements > 0 &&
+           layer->rank <= VQC_LAYER_MAX_RANK && item->decision.codec != &vqc_codec_exact &&
+           item->spec.sparse != VQC_SWITCH_OFF &&
+           (item->spec.sparse == VQC_SWITCH_ON || vqc_prune_wanted(r->recipe));
+}
+
+/* The layer stays: without its zeros where that is smaller, else as it is. */
 static vqc_status keep(vqc_encode *r, vqc_plan_layer *item, vqc_layer_report *out,
                        const char *reason)
 {
+    if (may_drop_zeros(r, item)) {
+        vqc_plan_layer exact = {
+            .layer = item->layer,
+            .spec = item->spec,
+            .decision = {.layer = item->layer, .spec = item->spec, .codec = &vqc_codec_exact},
+        };
+        int64_t ignored;
+        vqc_arena *arena = vqc_arena_create();
+        vqc_status status;
+        exact.decision.reason = arena == NULL ? NULL : vqc_arena_strdup(arena, reason);
+        if (exact.decision.reason == NULL) {
+            vqc_arena_destroy(&arena);
+            return vqc_fail_memory(r->error, strlen(reason));
+        }
+        vqc_codec_exact.prepare(&exact.decision, NULL, NULL, &ignored);
+        status = code_layer(r, &exact, arena, out);
+        item->may_code = status == VQC_OK && out->status == VQC_LAYER_CODED;
+        vqc_arena_destroy(&arena);
+        return status;
+    }
     item->may_code = false;
     out->status = VQC_LAYER_KEPT;
     out->codec = "keep";
@@ -199,6 +234,10 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
         return keep(r, item, out, r->error->message);
     }
     code.sparse = sparse.form == VQC_SPARSE_NONE ? NULL : &sparse;
+    if (status == VQC_OK && code.sparse == NULL && item->decision.codec == &vqc_codec_exact) {
+        return keep(r, item, out,
+                    vqc_sparse_reason(&item->decision, &sparse, dense, added, r->report->arena));
+    }
     if (status == VQC_OK) {
         status = emit(r, item, &code, &patch);
     }

@@ -8,6 +8,11 @@
 #include "core/static/static_units.h"
 #include "core/tensor.h"
 
+enum {
+    SPARSE_MIN_ELEMENTS = 1024, /* below, the nodes of the sparse form take more than zeros do */
+    SPARSE_ZERO_SHARE = 4       /* one weight in so many is 0 */
+};
+
 /* Whether this constant is part of the plan: a weight, or named by a rule. Scales of quantized
  * operators never are. */
 static bool belongs(const vqc_layer *layer, bool named)
@@ -264,6 +269,29 @@ static vqc_status pair_lstms(vqc_plan *plan, const vqc_recipe *recipe, int64_t m
     return VQC_OK;
 }
 
+/* Whether storing the layer without its zeros is worth an opset that can (core/codec/sparse*.c). */
+static bool wants_sparse(const vqc_plan_layer *item, const vqc_recipe *recipe)
+{
+    const vqc_layer *layer = item->layer;
+    vqc_arena *scratch;
+    const float *weights;
+    size_t elements;
+    size_t zeros = 0;
+
+    if (layer->elements < SPARSE_MIN_ELEMENTS || layer->is_output ||
+        layer->scope->opset >= VQC_SPARSE_OPSET || item->spec.sparse == VQC_SWITCH_OFF ||
+        (item->spec.sparse == VQC_SWITCH_AUTO && !vqc_prune_wanted(recipe))) {
+        return false;
+    }
+    scratch = vqc_arena_create();
+    if (scratch != NULL &&
+        vqc_tensor_borrow_f32(layer->tensor, scratch, &weights, &elements, NULL) == VQC_OK) {
+        zeros = vqc_kernels_get()->f32_count_zero(weights, elements);
+    }
+    vqc_arena_destroy(&scratch);
+    return zeros >= layer->elements / SPARSE_ZERO_SHARE;
+}
+
 vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t max_opset, bool probe,
                             int64_t *opset_wanted, vqc_error *error)
 {
@@ -272,6 +300,10 @@ vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t ma
         vqc_plan_layer *item = &plan->layers[i];
         int64_t wanted = 0;
         vqc_status status;
+        if (max_opset >= VQC_SPARSE_OPSET && *opset_wanted < VQC_SPARSE_OPSET &&
+            wants_sparse(item, recipe)) {
+            *opset_wanted = VQC_SPARSE_OPSET;
+        }
         if (!item->may_code) {
             continue;
         }

@@ -167,6 +167,9 @@ void vqc_weight_spec_merge(vqc_weight_spec *base, const vqc_weight_spec *over)
     if (over->set & VQC_SPEC_PATTERN) {
         base->pattern = over->pattern;
     }
+    if (over->set & VQC_SPEC_SPARSE) {
+        base->sparse = over->sparse;
+    }
     if (over->set & VQC_SPEC_SPARSITY) {
         base->sparsity = over->sparsity;
     }

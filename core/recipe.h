@@ -112,7 +112,8 @@ enum {
     VQC_SPEC_OUTPUT_GROUPS = 1u << 20,
     VQC_SPEC_INPUT_GROUPS = 1u << 21,
     VQC_SPEC_SHARED_CODEBOOK = 1u << 22,
-    VQC_SPEC_SPARSITY = 1u << 23
+    VQC_SPEC_SPARSITY = 1u << 23,
+    VQC_SPEC_SPARSE = 1u << 24
 };
 
 /* How to code one weight. Defaults are those of vqc_weight_spec_default(). */
@@ -130,6 +131,7 @@ typedef struct vqc_weight_spec {
     vqc_rounding rounding;
     int64_t min_elements; /* smaller weights stay as they are */
     vqc_pattern pattern;
+    vqc_switch sparse; /* weights with zeros stored sparse where that is smaller */
     vqc_activations activations;
     vqc_observer_kind observer; /* activations static: of the layer's input and output */
     /* codec vq */

@@ -199,6 +199,15 @@ static const vqc_key_row weights_rows[] = {
      .fallback = "auto",
      .help = "How the codes are written into the graph; auto picks by operator, opset and "
              "target.objective."},
+    {.name = "sparse",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_weight_spec, sparse),
+     .choices = switch_choices,
+     .spec_bit = VQC_SPEC_SPARSE,
+     .fallback = "auto",
+     .help = "Whether a weight with zeros is stored without them where that is smaller; auto: "
+             "codes always, weights that stay float where the recipe prunes; on: these too in "
+             "every recipe; off: nothing."},
 };
 
 static const struct vqc_key_part weights_parts[] = {{&vqc_codebook_keys, 0}};

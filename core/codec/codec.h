@@ -129,6 +129,10 @@ extern const vqc_codec vqc_codec_float8e4m3fn;
 extern const vqc_codec vqc_codec_float8e5m2;
 extern const vqc_codec vqc_codec_vq;
 
+/* No row: a weight that stays, without its zeros. For float32, float64, float16 and (opset 20)
+ * bfloat16; bit for bit, also -0. Emitted with `sparse` only; dense it can only be weighed. */
+extern const vqc_codec vqc_codec_exact;
+
 /*
  * Measures code->sums anew by decoding everything and rounding it to the layer's data type, against
  * weights [elements]: the exact error for sources that are not float32.

@@ -18,7 +18,11 @@ typedef enum vqc_sparse_form {
     VQC_SPARSE_MASK  /* a bit per weight: 1 where it is kept */
 } vqc_sparse_form;
 
-enum { VQC_SPARSE_MIN_GAP_BITS = 2, VQC_SPARSE_MAX_GAP_BITS = 8 };
+enum {
+    VQC_SPARSE_MIN_GAP_BITS = 2,
+    VQC_SPARSE_MAX_GAP_BITS = 8,
+    VQC_SPARSE_OPSET = 11 /* CumSum, ScatterElements and BitShift are there */
+};
 
 /* What is kept, and how many entries each width of gaps takes. */
 typedef struct vqc_sparse_counts {

@@ -2,8 +2,9 @@
 
 #include <string.h>
 
+#include "core/tensor.h"
+
 enum {
-    SPARSE_OPSET = 11, /* CumSum, ScatterElements and BitShift are there */
     NOTABLE_ZEROS = 10 /* reports speak of zeros from one weight in ten on */
 };
 
@@ -15,7 +16,10 @@ static bool is_float_codec(const vqc_decision *d)
 
 const char *vqc_sparse_obstacle(const vqc_decision *d)
 {
-    if (d->layer->scope->opset < SPARSE_OPSET) {
+    if (d->spec.sparse == VQC_SWITCH_OFF) {
+        return "the recipe says sparse: off";
+    }
+    if (d->layer->scope->opset < VQC_SPARSE_OPSET) {
         return "CumSum needs opset 11";
     }
     if (d->layer->elements > INT32_MAX) {
@@ -24,6 +28,11 @@ const char *vqc_sparse_obstacle(const vqc_decision *d)
     if (d->codec == &vqc_codec_vq) {
         return d->vq.dim > 1 || d->vq.stages > 1 || vqc_vq_books(&d->vq) > 1 || d->is_shared
                    ? "only scalars of one codebook (dim 1) have a sparse form"
+                   : NULL;
+    }
+    if (d->codec == &vqc_codec_exact) {
+        return d->layer->dtype == VQC_DTYPE_BFLOAT16 && d->layer->scope->opset < 20
+                   ? "ConstantOfShape of bfloat16 needs opset 20"
                    : NULL;
     }
     if (d->codec != &vqc_codec_int && !is_float_codec(d)) {
@@ -84,6 +93,29 @@ static vqc_status try_form(vqc_graph *graph, const vqc_decision *d, const vqc_sp
     return status;
 }
 
+/* 1 where the tensor has any bit set, else 0, in `arena`: a double below the range of float, or a
+ * -0, is no 0. */
+static vqc_status kept_bits(const vqc_layer *layer, vqc_arena *arena, const float **out,
+                            vqc_error *error)
+{
+    size_t n = layer->elements;
+    float *kept = vqc_arena_calloc(arena, n + 1, sizeof *kept);
+    const void *raw;
+    size_t size;
+    vqc_status status = kept == NULL
+                            ? vqc_fail_memory(error, n * sizeof *kept)
+                            : vqc_tensor_borrow_raw(layer->tensor, arena, &raw, &size, error);
+
+    for (size_t i = 0; i < n && status == VQC_OK; i++) {
+        size_t width = size / n;
+        uint64_t bits = 0;
+        memcpy(&bits, (const char *)raw + i * width, width);
+        kept[i] = bits != 0 ? 1.0f : 0.0f;
+    }
+    *out = kept;
+    return status;
+}
+
 /* The weights in the order in which the codec stores their codes: *out is x, or in `arena`. */
 static vqc_status in_stored_order(const vqc_decision *d, const float *x, vqc_arena *arena,
                                   const float **out, vqc_error *error)
@@ -92,6 +124,9 @@ static vqc_status in_stored_order(const vqc_decision *d, const float *x, vqc_are
     float *stored;
 
     *out = x;
+    if (d->codec == &vqc_codec_exact) {
+        return kept_bits(d->layer, arena, out, error);
+    }
     if (d->codec != &vqc_codec_vq || !layout.is_permuted) {
         return VQC_OK;
     }

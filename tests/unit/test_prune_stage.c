@@ -103,6 +103,7 @@ static pruned begin(void)
     mb_output(p.model, NULL, "y");
     cr_assert_eq(vqc_recipe_create_default(&p.recipe, NULL), VQC_OK);
     (void)strcpy(p.recipe->weights.codec, "keep");
+    p.recipe->weights.sparse = VQC_SWITCH_OFF; /* the pruned tensors are looked at */
     return p;
 }
 

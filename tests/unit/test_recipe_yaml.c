@@ -416,10 +416,11 @@ Test(recipe_yaml, documents)
         "version: 1\nweights: {b\xc3\xa9t: 1, x: 2}\n",
         "t.yaml:2:11: unknown key \"b\xc3\xa9t\"; expected one of codec, bits, granularity, "
         "block_size, symmetric, range, percentile, reduce_range, rounding, min_elements, pattern, "
+        "sparse, "
         "dim, codebook_size, bits_per_weight, along, codebook_type, stages, channel_scale, "
         "output_groups, input_groups, shared_codebook\n"
         "t.yaml:2:19: unknown key \"x\"; expected one of codec, bits, granularity, block_size, "
-        "symmetric, range, percentile, reduce_range, rounding, min_elements, pattern, dim, "
+        "symmetric, range, percentile, reduce_range, rounding, min_elements, pattern, sparse, dim, "
         "codebook_size, bits_per_weight, along, codebook_type, stages, channel_scale, "
         "output_groups, input_groups, shared_codebook");
 }

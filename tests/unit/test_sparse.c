@@ -3,6 +3,7 @@
  * the file decodes to the bits of the dense code; the smallest form is chosen.
  */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -164,7 +165,8 @@ static const layer_case LAYERS[] = {
 static const int64_t OPSETS[] = {11, 13, 21};
 static const double SHARES[] = {0.0, 0.5, 0.9, 0.997, 1.0};
 
-/* The layer in one form (bits 0: mask). Returns whether it can be sparse. */
+/* The layer in one form (bits 0: mask), as it is when the spec says sparse: on. Returns whether it
+ * can be sparse. */
 static bool write_form(const layer_case *layer, coded_layer_options o, const vqc_weight_spec *spec,
                        double zeros, int bits)
 {
@@ -181,6 +183,10 @@ static bool write_form(const layer_case *layer, coded_layer_options o, const vqc
     o.inputs = layer->inputs;
     c = coded_layer_make(&o, layer->dims, layer->rank, pruned(arena, n, zeros, n + (size_t)bits),
                          spec);
+    if (spec->sparse == VQC_SWITCH_ON) {
+        c.decision.codec = &vqc_codec_exact;
+        vqc_codec_exact.prepare(&c.decision, &c.target, NULL, &c.opset_wanted);
+    }
     (void)snprintf(
         what, sizeof what, "%s opset %d type %d %s %d bits, granularity %d, %s%s, %g, %d", o.op,
         (int)o.opset, (int)o.dtype, spec->codec, spec->bits, (int)spec->granularity,
@@ -273,6 +279,63 @@ Test(sparse, float_codecs)
         written += all_shares(&LAYERS[i % 4], &o, &spec);
     }
     cr_assert_gt(written, 500);
+}
+
+/* Weights that stay, of every type. */
+Test(sparse, kept_floats)
+{
+    static const vqc_dtype dtypes[] = {VQC_DTYPE_FLOAT, VQC_DTYPE_FLOAT16, VQC_DTYPE_DOUBLE,
+                                       VQC_DTYPE_BFLOAT16};
+    size_t written = 0;
+
+    for (size_t i = 0; i < 4 * 4 * 3; i++) {
+        coded_layer_options o = options_at(OPSETS[i / 16]);
+        vqc_weight_spec spec = coded_layer_spec("int", 8, VQC_GRANULARITY_TENSOR, true);
+        spec.sparse = VQC_SWITCH_ON;
+        o.dtype = dtypes[i / 4 % 4];
+        o.as_constant = i % 3 == 0;
+        written += all_shares(&LAYERS[i % 4], &o, &spec);
+    }
+    cr_assert_eq(written, (3 * 3 + 1) * 4 * 5 * 2); /* bfloat16 from opset 20 on */
+}
+
+/* Only what has no bit set is left out: a -0 is stored. */
+Test(sparse, kept_floats_are_the_same_bits)
+{
+    const int64_t dims[2] = {64, 64};
+    vqc_arena *arena = vqc_arena_create();
+    vqc_weight_spec spec = coded_layer_spec("int", 8, VQC_GRANULARITY_TENSOR, true);
+    coded_layer_options o = options_at(13);
+    float *values = pruned(arena, 4096, 0.9, 5);
+    vqc_sparse_counts counts;
+    vqc_sparse sparse;
+    vqc_error error = {0};
+    size_t kept = 0;
+
+    for (size_t i = 0; i < 4096; i += 5) {
+        values[i] = values[i] == 0.0f ? -0.0f : values[i];
+    }
+    for (size_t i = 0; i < 4096; i++) {
+        kept += values[i] != 0.0f || signbit(values[i]) ? 1 : 0;
+    }
+    for (int bits = 0; bits <= VQC_SPARSE_MAX_GAP_BITS; bits += bits == 0 ? 2 : 1) {
+        coded_layer c = coded_layer_make(&o, dims, 2, values, &spec);
+        vqc_patch *patch;
+        c.decision.codec = &vqc_codec_exact;
+        vqc_codec_exact.prepare(&c.decision, &c.target, NULL, &c.opset_wanted);
+        cr_assert_eq(vqc_sparse_count_layer(&c.decision, c.weights, &counts, &error), VQC_OK);
+        cr_assert_eq(counts.kept, kept);
+        sparse = vqc_sparse_of(&counts, bits == 0 ? VQC_SPARSE_MASK : VQC_SPARSE_GAPS, bits);
+        coded_layer_fit(&c);
+        cr_assert_eq(vqc_sparse_settle(c.graph, &c.code, c.weights, c.arena, &sparse, &error),
+                     VQC_OK);
+        cr_assert_eq(sparse.kept, kept);
+        patch = emit(&c, &c.code);
+        cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK);
+        check_decoded(&c, "signed zeros");
+        coded_layer_end(&c);
+    }
+    vqc_arena_destroy(&arena);
 }
 
 Test(sparse, scalar_codebooks)
