@@ -276,7 +276,7 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
     if (status == VQC_OK) {
         status = vqc_patch_apply(patch, r->error);
     }
-    out->reason = vqc_sparse_reason(&item->decision, &sparse, dense, added, r->report->arena);
+    out->reason = vqc_sparse_reason(&item->decision, &sparse, dense, added, arena);
     out->reason = out->reason == NULL ? NULL : vqc_arena_strdup(r->report->arena, out->reason);
     if (status == VQC_OK && out->reason == NULL) { /* the plan's strings end with the plan */
         status = vqc_fail_memory(r->error, 0);

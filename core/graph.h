@@ -120,6 +120,12 @@ float vqc_node_attr_float(const Onnx__NodeProto *node, const char *name, float f
 const char *vqc_node_op_name(const Onnx__NodeProto *node, vqc_arena *arena);
 /* Whether the node is `op` of ai.onnx. */
 bool vqc_node_is(const Onnx__NodeProto *node, const char *op);
+/* Whether the node draws random numbers: the random operators of ai.onnx, and Dropout that may be
+ * told to train (training_mode is there). */
+bool vqc_node_is_random(const Onnx__NodeProto *node);
+/* Whether the node's outputs may depend on more than its inputs: random numbers, what a graph in an
+ * attribute captures (not looked into), and generators that are not known. */
+bool vqc_node_may_vary(const Onnx__NodeProto *node);
 /* For messages: node name, or "#<position>" style text when it has none; in `arena`. */
 const char *vqc_node_label(const Onnx__NodeProto *node, vqc_arena *arena);
 

@@ -63,24 +63,6 @@ static bool is_constant(const vqc_weights *self, const vqc_value *value)
 
 /* ---- which values are constant: one pass, producers come before their readers ---- */
 
-static bool is_random(const Onnx__NodeProto *node)
-{
-    static const char *const names[] = {"RandomNormal",      "RandomUniform", "RandomNormalLike",
-                                        "RandomUniformLike", "Bernoulli",     "Multinomial"};
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (vqc_node_is(node, names[i])) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < node->n_attribute; i++) {
-        if (node->attribute[i]->g != NULL || node->attribute[i]->n_graphs > 0) {
-            return true; /* what a subgraph captures is not among the inputs */
-        }
-    }
-    return node->n_input == 0 && !vqc_node_is(node, "Constant");
-}
-
 static vqc_status mark_constants(vqc_weights *self, vqc_error *error)
 {
     const vqc_graph *graph = self->graph;
@@ -97,7 +79,7 @@ static vqc_status mark_constants(vqc_weights *self, vqc_error *error)
         Onnx__NodeProto **nodes = vqc_scope_nodes(graph->scopes[s], &count);
 
         for (size_t n = 0; n < count; n++) {
-            bool constant = nodes[n]->op_type != NULL && !is_random(nodes[n]);
+            bool constant = nodes[n]->op_type != NULL && !vqc_node_may_vary(nodes[n]);
             for (size_t i = 0; constant && i < nodes[n]->n_input; i++) {
                 constant = nodes[n]->input[i] == NULL || nodes[n]->input[i][0] == '\0' ||
                            is_constant(self, resolve_input(self, graph->scopes[s], nodes[n], i));

@@ -45,6 +45,13 @@ typedef struct trace {
     int budget;
 } trace;
 
+bool vqc_layer_is_depthwise(const vqc_layer *layer)
+{
+    return layer->node != NULL && vqc_node_is(layer->node, "Conv") && layer->rank > 2 &&
+           layer->dims[1] == 1 && layer->dims[0] > 1 &&
+           vqc_node_attr_int(layer->node, "group", 1) > 1;
+}
+
 Onnx__TensorProto *vqc_value_stored_tensor(const vqc_value *value)
 {
     const Onnx__AttributeProto *attr;

@@ -81,6 +81,10 @@ typedef struct vqc_operand {
 vqc_operand vqc_operand_describe(const Onnx__NodeProto *node, size_t input, const int64_t *dims,
                                  size_t rank);
 
+/* Whether the layer is the kernel of a convolution whose outputs see one channel each: a few
+ * weights per output, all of them missed. */
+bool vqc_layer_is_depthwise(const vqc_layer *layer);
+
 /* "weight", "bias", "norm", "scale", "other" */
 const char *vqc_layer_role_name(vqc_layer_role role);
 

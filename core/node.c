@@ -42,6 +42,30 @@ bool vqc_node_is(const Onnx__NodeProto *node, const char *op)
            vqc_domain_is_onnx(node->domain);
 }
 
+bool vqc_node_is_random(const Onnx__NodeProto *node)
+{
+    static const char *const names[] = {"RandomNormal",      "RandomUniform", "RandomNormalLike",
+                                        "RandomUniformLike", "Bernoulli",     "Multinomial"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (vqc_node_is(node, names[i])) {
+            return true;
+        }
+    }
+    return vqc_node_is(node, "Dropout") && node->n_input > 2 && node->input[2] != NULL &&
+           node->input[2][0] != '\0';
+}
+
+bool vqc_node_may_vary(const Onnx__NodeProto *node)
+{
+    for (size_t i = 0; i < node->n_attribute; i++) {
+        if (node->attribute[i]->g != NULL || node->attribute[i]->n_graphs > 0) {
+            return true;
+        }
+    }
+    return vqc_node_is_random(node) || (node->n_input == 0 && !vqc_node_is(node, "Constant"));
+}
+
 const char *vqc_node_label(const Onnx__NodeProto *node, vqc_arena *arena)
 {
     if (node->name != NULL && node->name[0] != '\0') {

@@ -7,11 +7,8 @@
 #include <omp.h>
 #endif
 
-#include "core/codec/sparse_choose.h"
-#include "core/codec/vq_form.h"
 #include "core/encode_layers.h"
 #include "core/fold/fold.h"
-#include "core/metrics.h"
 #include "core/opset.h"
 #include "core/plan.h"
 #include "core/prune/channels_stage.h"
@@ -19,7 +16,6 @@
 #include "core/report.h"
 #include "core/static/qoperator.h"
 #include "core/static/static_run.h"
-#include "core/tensor.h"
 #include "core/vq/calibrated.h"
 #include "core/vq/vq_share.h"
 
@@ -140,7 +136,8 @@ static vqc_status find_norm_means(run *r)
     vqc_graph *graph = NULL;
     vqc_status status;
 
-    if (r->options->samples != NULL || vqc_recipe_is_static(r->recipe)) {
+    if (r->options->samples != NULL || vqc_recipe_is_static(r->recipe) ||
+        !vqc_recipe_uses_codec(r->recipe, "vq")) {
         return VQC_OK;
     }
     r->norm_arena = vqc_arena_create();

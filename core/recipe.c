@@ -414,6 +414,17 @@ bool vqc_recipe_is_static(const vqc_recipe *recipe)
     return false;
 }
 
+bool vqc_recipe_uses_codec(const vqc_recipe *recipe, const char *codec)
+{
+    bool used = strcmp(recipe->weights.codec, codec) == 0;
+
+    for (size_t i = 0; i < recipe->rule_count; i++) {
+        const vqc_weight_spec *spec = &recipe->rules[i].spec;
+        used = used || ((spec->set & VQC_SPEC_CODEC) != 0 && strcmp(spec->codec, codec) == 0);
+    }
+    return used;
+}
+
 bool vqc_prune_by_default(const vqc_recipe *recipe)
 {
     const vqc_prune_options *o = &recipe->prune;

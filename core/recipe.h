@@ -273,6 +273,9 @@ bool vqc_weight_spec_can_be_dynamic(const vqc_weight_spec *spec);
 /* Whether some layer is asked to have static activations. */
 bool vqc_recipe_is_static(const vqc_recipe *recipe);
 
+/* Whether the weights, or those of some rule, are asked to have that codec. */
+bool vqc_recipe_uses_codec(const vqc_recipe *recipe, const char *codec);
+
 /* index of a tensor that is no weight by itself: first: and last: never match it. */
 #define VQC_MATCH_NO_INDEX (-1)
 

@@ -438,22 +438,11 @@ static void note_unused_keys(vqc_yaml_context *context, const vqc_yaml_node *roo
     }
 }
 
-static bool uses_vq(const vqc_recipe *recipe)
-{
-    bool used = strcmp(recipe->weights.codec, "vq") == 0;
-
-    for (size_t i = 0; i < recipe->rule_count; i++) {
-        const vqc_weight_spec *spec = &recipe->rules[i].spec;
-        used = used || ((spec->set & VQC_SPEC_CODEC) != 0 && strcmp(spec->codec, "vq") == 0);
-    }
-    return used;
-}
-
 /* Keys that only codec vq reads. */
 static void check_vq_keys(vqc_yaml_context *context, const vqc_yaml_node *root,
                           const vqc_recipe *recipe)
 {
-    if (!uses_vq(recipe)) {
+    if (!vqc_recipe_uses_codec(recipe, "vq")) {
         note_unused_keys(context, root, "vq", NULL,
                          "without codec: vq; remove it, or set codec: vq");
     }
@@ -496,9 +485,10 @@ static void check_static_keys(vqc_yaml_context *context, const vqc_yaml_node *ro
         }
         return;
     }
-    note_unused_keys(context, root, "target", uses_vq(recipe) ? accuracy_keys : target_keys, why);
+    note_unused_keys(context, root, "target",
+                     vqc_recipe_uses_codec(recipe, "vq") ? accuracy_keys : target_keys, why);
     note_unused_keys(context, root, "static", NULL, why);
-    if (!uses_vq(recipe) && !vqc_prune_wanted(recipe)) {
+    if (!vqc_recipe_uses_codec(recipe, "vq") && !vqc_prune_wanted(recipe)) {
         note_unused_keys(context, root, "calibrate", calibrate_keys, why);
     }
     for (size_t i = 0; i < recipe->rule_count; i++) {

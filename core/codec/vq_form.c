@@ -36,13 +36,6 @@ void vqc_vq_prepare_int8(vqc_decision *d, const vqc_target *target, const float 
     d->reason = reason;
 }
 
-/* One kernel per channel: too few weights that share anything. */
-static bool is_depthwise(const vqc_layer *layer)
-{
-    return layer->node != NULL && vqc_node_is(layer->node, "Conv") && layer->rank > 2 &&
-           layer->dims[1] == 1 && vqc_node_attr_int(layer->node, "group", 1) > 1;
-}
-
 /* ---- sizes ---- */
 
 static size_t entry_bytes(vqc_vq_storage storage)
@@ -250,7 +243,7 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
         (target->objective == VQC_OBJECTIVE_SPEED && (spec->set & VQC_SPEC_CODEBOOK_TYPE) == 0);
 
     *opset_wanted = 0;
-    if (spec->dim == 0 && is_depthwise(d->layer)) {
+    if (spec->dim == 0 && vqc_layer_is_depthwise(d->layer)) {
         d->reason = "depthwise convolution: int8 unless the recipe sets dim";
         vqc_vq_prepare_int8(d, target, weights, opset_wanted);
         return;

@@ -385,27 +385,6 @@ vqc_status vqc_exec_constant(const vqc_graph *graph, const vqc_value *value,
 
 /* ---- is it constant at all? ---- */
 
-static bool is_random(const Onnx__NodeProto *node)
-{
-    static const char *const names[] = {"RandomNormalLike", "RandomUniformLike", "Bernoulli",
-                                        "Multinomial", "Dropout"};
-
-    if (node->n_input == 0 && !vqc_node_is(node, "Constant")) {
-        return true; /* RandomNormal, RandomUniform, custom generators */
-    }
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (vqc_node_is(node, names[i])) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < node->n_attribute; i++) {
-        if (node->attribute[i]->g != NULL || node->attribute[i]->n_graphs > 0) {
-            return true; /* what a subgraph captures is not among the inputs */
-        }
-    }
-    return false;
-}
-
 static bool walk_constant(const vqc_graph *graph, const vqc_value *value, bool take_defaults,
                           size_t *budget, int depth)
 {
@@ -414,7 +393,8 @@ static bool walk_constant(const vqc_graph *graph, const vqc_value *value, bool t
     if (value->initializer != NULL || value->sparse != NULL) {
         return value->graph_input == NULL || take_defaults || graph->model->proto->ir_version < 4;
     }
-    if (node == NULL || node->op_type == NULL || is_random(node) || *budget == 0 || depth > 200) {
+    if (node == NULL || node->op_type == NULL || vqc_node_may_vary(node) || *budget == 0 ||
+        depth > 200) {
         return false;
     }
     --*budget;

@@ -9,25 +9,11 @@ enum {
 };
 
 /* Random operators stay: they give new numbers in every run. */
-static bool is_random(const Onnx__NodeProto *node)
-{
-    static const char *const names[] = {
-        "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
-        "Bernoulli",    "Multinomial",   "Dropout"};
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (vqc_node_is(node, names[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool block_is_random(const vqc_block *block)
 {
     for (size_t i = 0; i < block->count; i++) {
         const vqc_step *step = &block->steps[i];
-        if (is_random(step->node)) {
+        if (vqc_node_is_random(step->node)) {
             return true;
         }
         for (size_t b = 0; b < step->body_count; b++) {
@@ -68,7 +54,7 @@ static bool block_is_closed(const vqc_program *program, const vqc_block *block, 
 
 static bool is_constant(const vqc_program *program, const vqc_step *step)
 {
-    if (is_random(step->node)) {
+    if (vqc_node_is_random(step->node)) {
         return false;
     }
     for (size_t i = 0; i < step->node->n_input; i++) {

@@ -176,19 +176,6 @@ static bool read_scale(const vqc_graph *graph, const Onnx__NodeProto *node, cons
 
 /* ---- taking in ---- */
 
-/* New values for a constant, in the model's arena. */
-static void set_payload(Onnx__TensorProto *tensor, float *values, size_t count)
-{
-    tensor->has_raw_data = 1;
-    tensor->raw_data.data = (uint8_t *)values;
-    tensor->raw_data.len = count * sizeof *values;
-    tensor->n_float_data = 0;
-    tensor->float_data = NULL;
-    tensor->n_external_data = 0;
-    tensor->external_data = NULL;
-    tensor->has_data_location = 0;
-}
-
 static vqc_status scale_weight(vqc_graph *graph, const host *h, const affine *a, vqc_arena *scratch,
                                vqc_error *error)
 {
@@ -215,8 +202,7 @@ static vqc_status scale_weight(vqc_graph *graph, const host *h, const affine *a,
             }
         }
     }
-    set_payload(h->weight, fresh, count);
-    return VQC_OK;
+    return vqc_tensor_set_f32(h->weight, fresh, count, graph->model->arena, error);
 }
 
 /* The bias after scaling and shifting; a new initializer where there was none. */
@@ -243,10 +229,8 @@ static vqc_status shift_bias(vqc_graph *graph, host *h, const affine *a, vqc_are
         fresh[c] = (float)(b * a->scale[c] + a->shift[c]);
     }
     if (status != VQC_OK || h->bias != NULL) {
-        if (status == VQC_OK) {
-            set_payload(h->bias, fresh, h->channels);
-        }
-        return status;
+        return status == VQC_OK ? vqc_tensor_set_f32(h->bias, fresh, h->channels, arena, error)
+                                : status;
     }
     name = vqc_graph_fresh_name(graph, "bias");
     patch = vqc_patch_create(graph);

@@ -9,6 +9,7 @@
 #include "core/vq/bias_site.h"
 #include "core/vq/cholesky.h"
 #include "core/vq/sequence.h"
+#include "core/vq/vq_layout.h"
 
 /* Ridge in means of the variances: a floor, and what few samples for many inputs need. */
 #define FIT_DAMPING 1e-3
@@ -30,8 +31,8 @@ typedef struct fitting {
 /* One layer as a matrix [rows, cols] with columns in the order of vqc_moments. */
 typedef struct matrix {
     size_t rows, cols, groups;
-    size_t kernel;   /* columns per input channel */
-    bool transposed; /* stored as [cols, rows] */
+    size_t kernel; /* columns per input channel */
+    vqc_vq_layout layout;
     float *w;        /* [rows, cols] */
     bool *gone;      /* [cols] */
     size_t kept;     /* columns */
@@ -68,17 +69,16 @@ static vqc_status take_matrix(const fitting *f, const vqc_layer *layer, vqc_aren
     size_t elements;
     const vqc_trace_labels *labels;
     vqc_status status = vqc_tensor_borrow_f32(layer->tensor, arena, &source, &elements, f->error);
-    bool conv = vqc_node_is(layer->node, "Conv");
 
     if (status != VQC_OK) {
         return status;
     }
-    *m = (matrix){.groups = 1, .kernel = 1, .transposed = !conv && layer->channel_axis == 1};
-    m->rows = (size_t)layer->dims[m->transposed ? 1 : 0];
-    m->cols = elements / m->rows;
-    if (conv) {
-        int64_t group = vqc_node_attr_int(layer->node, "group", 1);
-        m->groups = group > 0 ? (size_t)group : 1;
+    *m = (matrix){.kernel = 1};
+    vqc_vq_layout_make(layer, VQC_VQ_ALONG_KERNEL, &m->layout);
+    m->rows = m->layout.rows;
+    m->cols = m->layout.cols;
+    m->groups = m->layout.groups;
+    if (vqc_node_is(layer->node, "Conv")) {
         m->kernel = m->cols / (size_t)layer->dims[1];
     }
     m->w = vqc_arena_alloc(arena, elements * sizeof *m->w);
@@ -87,14 +87,8 @@ static vqc_status take_matrix(const fitting *f, const vqc_layer *layer, vqc_aren
     if (m->w == NULL || m->gone == NULL || m->kept_at == NULL) {
         return vqc_fail_memory(f->error, elements * sizeof *m->w);
     }
-    for (size_t r = 0; r < m->rows; r++) {
-        for (size_t c = 0; c < m->cols; c++) {
-            size_t at = m->transposed ? c * m->rows + r : r * m->cols + c;
-            memcpy(&m->w[r * m->cols + c], (const char *)source + at * sizeof *source,
-                   sizeof *source);
-        }
-    }
-    labels = axis_labels(f, layer, m->transposed ? 0 : 1);
+    vqc_vq_layout_take(&m->layout, layer, source, m->w);
+    labels = axis_labels(f, layer, (int)m->layout.axes[m->layout.row_axes]);
     for (size_t c = 0; c < m->cols; c++) {
         m->gone[c] = is_gone(f, labels, c / m->kernel);
         if (!m->gone[c]) {
@@ -180,7 +174,7 @@ static vqc_status fit_group(const fitting *f, const vqc_moments *moments, size_t
 static vqc_status keep_bias(fitting *f, const vqc_layer *layer, const matrix *m, const double *gain,
                             vqc_arena *arena, float **full)
 {
-    const vqc_trace_labels *labels = axis_labels(f, layer, m->transposed ? 1 : 0);
+    const vqc_trace_labels *labels = axis_labels(f, layer, (int)m->layout.axes[0]);
     vqc_channels_bias *bias = &f->out->biases[f->out->bias_count];
     const float *old = NULL;
     size_t count = 0;
@@ -263,9 +257,7 @@ static vqc_status fit_layer(fitting *f, const vqc_sequence_item *item)
         vqc_moments_gain(moments, m.w, fitted, m.rows, gain);
         status = keep_bias(f, layer, &m, gain, arena, &bias);
     }
-    for (size_t i = 0; i < m.rows * m.cols; i++) {
-        stored[m.transposed ? i % m.cols * m.rows + i / m.cols : i] = fitted[i];
-    }
+    vqc_vq_layout_put(&m.layout, layer, fitted, stored);
     if (status == VQC_OK) {
         *refit = (vqc_channels_refit){.value = vqc_trace_index(f->trace, layer->value),
                                       .weights = stored};

@@ -19,14 +19,6 @@ enum {
 
 /* ---- what is asked ---- */
 
-/* A convolution whose outputs see one channel each: a few weights, all of them missed. */
-static bool is_depthwise(const vqc_layer *layer)
-{
-    return layer->op != NULL && strcmp(layer->op, "Conv") == 0 && layer->rank > 2 &&
-           layer->dims[1] == 1 && layer->dims[0] > 1 && layer->node != NULL &&
-           vqc_node_attr_int(layer->node, "group", 1) > 1;
-}
-
 /* Whether the layer is pruned at all. */
 static bool takes_part(const vqc_recipe *recipe, const vqc_plan_layer *item)
 {
@@ -42,7 +34,7 @@ static bool takes_part(const vqc_recipe *recipe, const vqc_plan_layer *item)
     }
     return vqc_prune_by_default(recipe) && layer->role == VQC_ROLE_WEIGHT &&
            layer->reduction_axis >= 0 && layer->op != NULL && strcmp(layer->op, "Gather") != 0 &&
-           !is_depthwise(layer) && layer->elements >= (size_t)item->spec.min_elements;
+           !vqc_layer_is_depthwise(layer) && layer->elements >= (size_t)item->spec.min_elements;
 }
 
 /* The share of the weights up to the threshold. */

@@ -8,37 +8,12 @@
 
 static const double LARGEST_BIAS_CODE = 1073741824.0; /* 2^30: room for the sum of products */
 
-/* Payloads are exchanged as raw bytes: those in typed fields become raw first. */
-static vqc_status make_raw(const vqc_static_plan *p, Onnx__TensorProto *tensor, vqc_error *error)
-{
-    const float *values;
-    size_t elements;
-    float *raw;
-    vqc_status status;
-
-    if (tensor->has_raw_data) {
-        return VQC_OK;
-    }
-    status = vqc_tensor_borrow_f32(tensor, p->arena, &values, &elements, error);
-    raw = status == VQC_OK ? vqc_arena_alloc(p->graph->model->arena, elements * sizeof *raw + 1)
-                           : NULL;
-    if (raw == NULL) {
-        return status == VQC_OK ? vqc_fail_memory(error, elements * sizeof *raw) : status;
-    }
-    memcpy(raw, values, elements * sizeof *raw);
-    tensor->has_raw_data = 1;
-    tensor->raw_data.data = (uint8_t *)raw;
-    tensor->raw_data.len = elements * sizeof *raw;
-    tensor->n_float_data = 0;
-    tensor->float_data = NULL;
-    return VQC_OK;
-}
-
 /* Codes one layer; *coded is false when its values cannot be coded. */
 static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_arena *arena,
                             bool *coded, vqc_error *error)
 {
     const vqc_codec *codec = item->decision.codec;
+    Onnx__TensorProto *tensor = item->layer->tensor;
     vqc_code *code = item->code != NULL ? item->code : vqc_arena_calloc(arena, 1, sizeof *code);
     float *decoded = vqc_arena_alloc(arena, item->layer->elements * sizeof *decoded + 1);
     const float *weights;
@@ -50,9 +25,9 @@ static vqc_status fit_layer(const vqc_static_plan *p, vqc_plan_layer *item, vqc_
         return vqc_fail_memory(error, item->layer->elements * sizeof *decoded);
     }
     code->decision = &item->decision;
-    status = make_raw(p, item->layer->tensor, error);
-    if (status == VQC_OK) {
-        status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &weights, &elements, error);
+    status = vqc_tensor_borrow_f32(tensor, p->graph->model->arena, &weights, &elements, error);
+    if (status == VQC_OK && !tensor->has_raw_data) { /* payloads are exchanged as raw bytes */
+        status = vqc_tensor_set_f32(tensor, weights, elements, p->graph->model->arena, error);
     }
     if (status == VQC_OK && item->code == NULL) {
         status = codec->fit(&item->decision, weights, p->graph->model->arena, arena, code, error);

@@ -23,7 +23,7 @@ static const struct {
              {2, 128}, {2, 256}, {2, 512}, {2, 1024}, {2, 2048}, {2, 4096}, {0, 0}};
 enum { SIZE_COUNT = sizeof SIZES / sizeof SIZES[0] };
 
-/* int8 with a scale per channel reaches about as much on Gaussian weights (METRICS in docs). */
+/* int8 with a scale per channel reaches about as much on Gaussian weights. */
 static const double INT8_SQNR_DB = 40.0;
 
 /* Noise of a layer whose code does nothing to the output: keeps logarithms finite. */

@@ -170,7 +170,7 @@ static void expect(const activation *a, double mean, double variance, double *ou
     *out_variance = fmax(sum2 / weights - *out_mean * *out_mean, 0.0);
 }
 
-/* A copy of the input's channels, each `factor` times (Flatten), after the activation. */
+/* The input's channels, after the activation. */
 static bool pass_on(vqc_norm_means *means, const Onnx__NodeProto *node, const entry *from,
                     const activation *a)
 {
@@ -216,7 +216,8 @@ static bool combine(vqc_norm_means *means, const Onnx__NodeProto *node, bool con
 static bool keeps_means(const Onnx__NodeProto *node)
 {
     return vqc_node_is(node, "Identity") || vqc_node_is(node, "Dropout") ||
-           vqc_node_is(node, "AveragePool") || vqc_node_is(node, "GlobalAveragePool");
+           vqc_node_is(node, "Flatten") || vqc_node_is(node, "AveragePool") ||
+           vqc_node_is(node, "GlobalAveragePool");
 }
 
 static bool follow(vqc_norm_means *means, vqc_graph *graph, const Onnx__NodeProto *node)
@@ -241,7 +242,7 @@ static bool follow(vqc_norm_means *means, vqc_graph *graph, const Onnx__NodeProt
     if (vqc_node_is(node, "Concat")) {
         return vqc_node_attr_int(node, "axis", -1) != 1 || combine(means, node, true);
     }
-    if (keeps_means(node) || (vqc_node_is(node, "Flatten") && from->variance != NULL)) {
+    if (keeps_means(node)) {
         return pass_on(means, node, from, &none);
     }
     a = activation_of(graph, node);
@@ -285,8 +286,10 @@ vqc_status vqc_norm_means_correct(const vqc_norm_means *means, vqc_graph *graph,
     vqc_bias_site site;
     const float *old;
     size_t count;
+    size_t kernel;
     float *bias;
-    float *change;
+    float *change; /* in the tensor's order */
+    float *matrix; /* the same as [rows, cols] */
     vqc_status status;
 
     *done = false;
@@ -303,18 +306,14 @@ vqc_status vqc_norm_means_correct(const vqc_norm_means *means, vqc_graph *graph,
     status = vqc_tensor_borrow_f32(site.tensor, graph->arena, &old, &count, error);
     bias = vqc_arena_calloc(graph->model->arena, layout.rows, sizeof *bias);
     change = vqc_arena_calloc(graph->arena, layout.rows * layout.cols, sizeof *change);
-    if (status != VQC_OK || bias == NULL || change == NULL) {
+    matrix = vqc_arena_calloc(graph->arena, layout.rows * layout.cols, sizeof *matrix);
+    if (status != VQC_OK || bias == NULL || change == NULL || matrix == NULL) {
         return status != VQC_OK ? status : vqc_fail_memory(error, layer->elements);
     }
     for (size_t i = 0; i < layer->elements; i++) {
-        /* the tensor's order first, the matrix' below */
         change[i] = vqc_f32_at(weights, i) - decoded[i];
     }
-    size_t kernel = layout.cols * layout.groups / input->channels;
-    float *matrix = vqc_arena_calloc(graph->arena, layout.rows * layout.cols, sizeof *matrix);
-    if (matrix == NULL) {
-        return vqc_fail_memory(error, layer->elements);
-    }
+    kernel = layout.cols * layout.groups / input->channels;
     vqc_vq_layout_take(&layout, layer, change, matrix);
     for (size_t row = 0; row < layout.rows; row++) {
         size_t group = row / (layout.rows / layout.groups);

@@ -333,25 +333,6 @@ vqc_status vqc_sequence_index(vqc_sequence *self, vqc_error *error)
 
 /* ---- constants and layers ---- */
 
-static bool may_be_random(const Onnx__NodeProto *node)
-{
-    static const char *const names[] = {
-        "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
-        "Bernoulli",    "Multinomial",   "Dropout"};
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (vqc_node_is(node, names[i])) {
-            return true;
-        }
-    }
-    for (size_t a = 0; a < node->n_attribute; a++) {
-        if (node->attribute[a]->g != NULL || node->attribute[a]->n_graphs > 0) {
-            return true; /* not looked into: computed once per sample, which is right as well */
-        }
-    }
-    return false;
-}
-
 static void find_constants(vqc_sequence *self)
 {
     for (size_t v = 0; v < self->value_count; v++) {
@@ -360,7 +341,7 @@ static void find_constants(vqc_sequence *self)
     for (size_t i = 0; i < self->node_count; i++) {
         vqc_sequence_node *node = &self->nodes[self->order[i]];
 
-        node->is_constant = !may_be_random(node->proto);
+        node->is_constant = !vqc_node_may_vary(node->proto);
         for (size_t k = 0; k < node->input_count; k++) {
             node->is_constant = node->is_constant && self->values[node->inputs[k]].is_constant;
         }

@@ -378,3 +378,31 @@ Test(graph, reading_and_building_nodes)
     cr_assert_str_eq(node->input[3], "z");
     vqc_model_destroy(&model);
 }
+
+/* The nodes whose outputs follow from their inputs alone. */
+Test(graph, nodes_that_may_vary)
+{
+    static const struct {
+        const char *op, *inputs;
+        bool random, varies;
+    } cases[] = {
+        {"Relu", "x", false, false},        {"Constant", "", false, false},
+        {"RandomNormal", "", true, true},   {"RandomUniformLike", "x", true, true},
+        {"Bernoulli", "x", true, true},     {"Multinomial", "x", true, true},
+        {"SequenceEmpty", "", false, true}, {"Dropout", "x r t", true, true},
+        {"Dropout", "x r", false, false},
+    };
+    vqc_model *model = mb_model(13, 8);
+    Onnx__NodeProto *node;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        node = mb_node(model, NULL, cases[i].op, cases[i].inputs, "y");
+        cr_assert_eq(vqc_node_is_random(node), cases[i].random, "%s", cases[i].op);
+        cr_assert_eq(vqc_node_may_vary(node), cases[i].varies, "%s", cases[i].op);
+    }
+    node = mb_node(model, NULL, "If", "c", "y");
+    cr_assert_not(vqc_node_may_vary(node));
+    (void)mb_body(model, node, "then_branch");
+    cr_assert(vqc_node_may_vary(node) && !vqc_node_is_random(node));
+    vqc_model_destroy(&model);
+}

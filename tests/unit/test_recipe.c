@@ -355,3 +355,15 @@ Test(recipe, resolve_drops_dynamic_where_it_cannot_be)
                  VQC_ACTIVATIONS_NONE);
     vqc_recipe_destroy(&recipe);
 }
+
+Test(recipe, uses_codec_also_in_a_rule)
+{
+    vqc_layer_rule rules[2] = {{.spec = {.codec = "vq"}}, {.spec = {.bits = 4}}};
+    vqc_recipe recipe = {.weights = {.codec = "int"}, .rules = rules, .rule_count = 2};
+
+    cr_assert(vqc_recipe_uses_codec(&recipe, "int"));
+    cr_assert_not(vqc_recipe_uses_codec(&recipe, "vq")); /* not set by the rule */
+    rules[0].spec.set = VQC_SPEC_CODEC;
+    cr_assert(vqc_recipe_uses_codec(&recipe, "vq"));
+    cr_assert_not(vqc_recipe_uses_codec(&recipe, "keep"));
+}
