@@ -88,6 +88,29 @@ VQC_INLINE g16 g16_even(g16 x, g16 y)
     return (g16){even8(x.a, x.b), even8(y.a, y.b)};
 }
 
+typedef __m256 g8;
+
+VQC_INLINE g8 g8_set(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+VQC_INLINE g8 g8_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+
+VQC_INLINE void g8_store(float *p, g8 x)
+{
+    _mm256_storeu_ps(p, x);
+}
+
+VQC_INLINE g8 g8_fma(g8 x, g8 y, g8 z)
+{
+    return _mm256_fmadd_ps(x, y, z);
+}
+
 #define GEMM_ROWS 6
+#define GEMM_HALF
 #define KERNEL(name) vqc_##name##__avx2
 #include "kernels/gemm_body.h"

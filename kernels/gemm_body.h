@@ -3,7 +3,8 @@
  * the type g16 and g16_zero, g16_set, g16_load, g16_store, g16_load_n, g16_store_n (first n < 16
  * lanes), g16_fma(x, y, z) = x * y + z, g16_add, g16_max(x, y) = x > y ? x : y, g16_min, g16_even
  * (elements 0, 2, ... of x followed by those of y), then
- * GEMM_ROWS (rows of its largest tile, 6 or 12) and KERNEL(name), and includes this file.
+ * GEMM_ROWS (rows of its largest tile, 6 or 12) and KERNEL(name), and includes this file. With
+ * GEMM_HALF it defines the type g8 of 8 lanes and g8_set, g8_load, g8_store and g8_fma too.
  *
  * A tile keeps up to 12 rows x 16 columns, or fewer rows x more columns, in registers: named
  * variables, not arrays, because compilers leave indexed arrays of vectors in memory.
@@ -26,122 +27,183 @@
 #define ROWS_11(X) ROWS_10(X) X(10)
 #define ROWS_12(X) ROWS_11(X) X(11)
 
-/* One tile of a block: a, b, c, biases and residual at its corner. */
+/* Where a tile lies and what its block says of it: plain values, because a vector store could
+ * change anything behind a pointer and everything would be read again. */
 typedef struct gemm_tile {
-    const vqc_gemm_block *g;
     const float *a, *b;
     float *c;
-    const float *row_bias, *col_bias, *residual;
-    size_t n; /* columns in use */
+    const float *row_bias; /* zeros without a bias */
+    const float *col_bias, *residual;
+    size_t k, a_row, a_step, a_panel, b_step, b_panel, c_stride;
+    bool accumulate, clamp;
+    float lo, hi;
 } gemm_tile;
 
-/* Start of the chains of one row in panel q of the tile, of which n columns are in use. */
-VQC_INLINE g16 tile_start(const gemm_tile *t, size_t row, size_t q, size_t n)
-{
-    if (t->g->accumulate) {
-        const float *c = t->c + row * t->g->c_stride + q * VQC_GEMM_COLS;
-        return n < VQC_GEMM_COLS ? g16_load_n(c, n) : g16_load(c);
-    }
-    const g16 start = t->row_bias != NULL ? g16_set(t->row_bias[row]) : g16_zero();
-    if (t->col_bias == NULL)
-        return start;
-    const float *bias = t->col_bias + q * VQC_GEMM_COLS;
-    return g16_add(start, n < VQC_GEMM_COLS ? g16_load_n(bias, n) : g16_load(bias));
-}
-
-VQC_INLINE void tile_finish(const gemm_tile *t, size_t row, size_t q, size_t n, g16 acc)
-{
-    const size_t at = row * t->g->c_stride + q * VQC_GEMM_COLS;
-    if (t->residual != NULL)
-        acc = g16_add(acc, n < VQC_GEMM_COLS ? g16_load_n(t->residual + at, n)
-                                             : g16_load(t->residual + at));
-    if (t->g->clamp)
-        acc = g16_min(g16_set(t->g->hi), g16_max(g16_set(t->g->lo), acc));
-    if (n < VQC_GEMM_COLS)
-        g16_store_n(t->c + at, n, acc);
-    else
-        g16_store(t->c + at, acc);
-}
-
-VQC_INLINE size_t panel_columns(size_t n, size_t q)
-{
-    return vqc_min_size(n - q * VQC_GEMM_COLS, VQC_GEMM_COLS);
-}
-
-/* Tiles of R rows x 1, 2 or 4 panels. `row` is the literal 1 for all but row-major A. */
-#define START_1(i) g16 acc_##i = tile_start(t, i, 0, n0);
+/* Tiles of R rows x 1, 2 or 4 whole panels. `row` is the literal 1 for all but row-major A. */
+#define DECLARE_1(i) g16 acc_##i;
+#define LOAD_1(i) acc_##i = g16_load(c + i * ldc);
+#define BIAS_1(i) acc_##i = g16_set(bias[i]);
+#define COL_1(i) acc_##i = g16_add(acc_##i, col);
 #define STEP_1(i) acc_##i = g16_fma(g16_set(a[i * row]), b0, acc_##i);
-#define FINISH_1(i) tile_finish(t, i, 0, n0, acc_##i);
+#define RESIDUAL_1(i) acc_##i = g16_add(acc_##i, g16_load(residual + i * ldc));
+#define CLAMP_1(i) acc_##i = g16_min(hi, g16_max(lo, acc_##i));
+#define STORE_1(i) g16_store(c + i * ldc, acc_##i);
 #define TILE_1(R)                                                                                  \
     VQC_INLINE void tile_##R##x1_body(const gemm_tile *t, size_t row, size_t step)                 \
     {                                                                                              \
-        const float *a = t->a, *b = t->b;                                                          \
-        const size_t n0 = t->n, b_step = t->g->b_step;                                             \
-        ROWS_##R(START_1) for (size_t p = t->g->k; p > 0; p--)                                     \
+        const float *a = t->a, *b = t->b, *bias = t->row_bias, *residual = t->residual;            \
+        float *c = t->c;                                                                           \
+        const size_t b_step = t->b_step, ldc = t->c_stride;                                        \
+        const bool clamp = t->clamp;                                                               \
+        const g16 lo = g16_set(t->lo), hi = g16_set(t->hi);                                        \
+        ROWS_##R(DECLARE_1) if (t->accumulate)                                                     \
         {                                                                                          \
+            ROWS_##R(LOAD_1)                                                                       \
+        }                                                                                          \
+        else                                                                                       \
+        {                                                                                          \
+            ROWS_##R(BIAS_1) if (t->col_bias != NULL)                                              \
+            {                                                                                      \
+                const g16 col = g16_load(t->col_bias);                                             \
+                ROWS_##R(COL_1)                                                                    \
+            }                                                                                      \
+        }                                                                                          \
+        for (size_t p = t->k; p > 0; p--) {                                                        \
             const g16 b0 = g16_load(b);                                                            \
             ROWS_##R(STEP_1) a += step;                                                            \
             b += b_step;                                                                           \
         }                                                                                          \
-        ROWS_##R(FINISH_1)                                                                         \
+        if (residual != NULL) {                                                                    \
+            ROWS_##R(RESIDUAL_1)                                                                   \
+        }                                                                                          \
+        if (clamp) {                                                                               \
+            ROWS_##R(CLAMP_1)                                                                      \
+        }                                                                                          \
+        ROWS_##R(STORE_1)                                                                          \
     }                                                                                              \
     TILE_BOTH(R, 1)
 
-#define START_2(i)                                                                                 \
-    g16 acc_##i##_0 = tile_start(t, i, 0, n0);                                                     \
-    g16 acc_##i##_1 = tile_start(t, i, 1, n1);
+#define DECLARE_2(i) g16 acc_##i##_0, acc_##i##_1;
+#define LOAD_2(i)                                                                                  \
+    acc_##i##_0 = g16_load(c + i * ldc);                                                           \
+    acc_##i##_1 = g16_load(c + i * ldc + VQC_GEMM_COLS);
+#define BIAS_2(i) acc_##i##_0 = acc_##i##_1 = g16_set(bias[i]);
+#define COL_2(i)                                                                                   \
+    acc_##i##_0 = g16_add(acc_##i##_0, g16_load(col));                                             \
+    acc_##i##_1 = g16_add(acc_##i##_1, g16_load(col + VQC_GEMM_COLS));
 #define STEP_2(i)                                                                                  \
     {                                                                                              \
         const g16 x = g16_set(a[i * row]);                                                         \
         acc_##i##_0 = g16_fma(x, b0, acc_##i##_0);                                                 \
         acc_##i##_1 = g16_fma(x, b1, acc_##i##_1);                                                 \
     }
-#define FINISH_2(i)                                                                                \
-    tile_finish(t, i, 0, n0, acc_##i##_0);                                                         \
-    tile_finish(t, i, 1, n1, acc_##i##_1);
+#define RESIDUAL_2(i)                                                                              \
+    acc_##i##_0 = g16_add(acc_##i##_0, g16_load(residual + i * ldc));                              \
+    acc_##i##_1 = g16_add(acc_##i##_1, g16_load(residual + i * ldc + VQC_GEMM_COLS));
+#define CLAMP_2(i)                                                                                 \
+    acc_##i##_0 = g16_min(hi, g16_max(lo, acc_##i##_0));                                           \
+    acc_##i##_1 = g16_min(hi, g16_max(lo, acc_##i##_1));
+#define STORE_2(i)                                                                                 \
+    g16_store(c + i * ldc, acc_##i##_0);                                                           \
+    g16_store(c + i * ldc + VQC_GEMM_COLS, acc_##i##_1);
 #define TILE_2(R)                                                                                  \
     VQC_INLINE void tile_##R##x2_body(const gemm_tile *t, size_t row, size_t step)                 \
     {                                                                                              \
-        const float *a = t->a, *b = t->b, *c = b + t->g->b_panel;                                  \
-        const size_t n0 = VQC_GEMM_COLS, n1 = panel_columns(t->n, 1), b_step = t->g->b_step;       \
-        ROWS_##R(START_2) for (size_t p = t->g->k; p > 0; p--)                                     \
+        const float *a = t->a, *b = t->b, *d = b + t->b_panel;                                     \
+        const float *bias = t->row_bias, *col = t->col_bias, *residual = t->residual;              \
+        float *c = t->c;                                                                           \
+        const size_t b_step = t->b_step, ldc = t->c_stride;                                        \
+        const bool clamp = t->clamp;                                                               \
+        const g16 lo = g16_set(t->lo), hi = g16_set(t->hi);                                        \
+        ROWS_##R(DECLARE_2) if (t->accumulate)                                                     \
         {                                                                                          \
-            const g16 b0 = g16_load(b), b1 = g16_load(c);                                          \
+            ROWS_##R(LOAD_2)                                                                       \
+        }                                                                                          \
+        else                                                                                       \
+        {                                                                                          \
+            ROWS_##R(BIAS_2) if (col != NULL)                                                      \
+            {                                                                                      \
+                ROWS_##R(COL_2)                                                                    \
+            }                                                                                      \
+        }                                                                                          \
+        for (size_t p = t->k; p > 0; p--) {                                                        \
+            const g16 b0 = g16_load(b), b1 = g16_load(d);                                          \
             ROWS_##R(STEP_2) a += step;                                                            \
             b += b_step;                                                                           \
-            c += b_step;                                                                           \
+            d += b_step;                                                                           \
         }                                                                                          \
-        ROWS_##R(FINISH_2)                                                                         \
+        if (residual != NULL) {                                                                    \
+            ROWS_##R(RESIDUAL_2)                                                                   \
+        }                                                                                          \
+        if (clamp) {                                                                               \
+            ROWS_##R(CLAMP_2)                                                                      \
+        }                                                                                          \
+        ROWS_##R(STORE_2)                                                                          \
     }                                                                                              \
     TILE_BOTH(R, 2)
 
-#define START_4(i)                                                                                 \
-    START_2(i) g16 acc_##i##_2 = tile_start(t, i, 2, n0), acc_##i##_3 = tile_start(t, i, 3, n3);
+#define DECLARE_4(i) g16 acc_##i##_0, acc_##i##_1, acc_##i##_2, acc_##i##_3;
+#define LOAD_4(i)                                                                                  \
+    LOAD_2(i)                                                                                      \
+    acc_##i##_2 = g16_load(c + i * ldc + 2 * VQC_GEMM_COLS);                                       \
+    acc_##i##_3 = g16_load(c + i * ldc + 3 * VQC_GEMM_COLS);
+#define BIAS_4(i) BIAS_2(i) acc_##i##_2 = acc_##i##_3 = acc_##i##_0;
+#define COL_4(i)                                                                                   \
+    COL_2(i)                                                                                       \
+    acc_##i##_2 = g16_add(acc_##i##_2, g16_load(col + 2 * VQC_GEMM_COLS));                         \
+    acc_##i##_3 = g16_add(acc_##i##_3, g16_load(col + 3 * VQC_GEMM_COLS));
 #define STEP_4(i)                                                                                  \
     {                                                                                              \
         const g16 x = g16_set(a[i * row]);                                                         \
         acc_##i##_0 = g16_fma(x, g16_load(b), acc_##i##_0);                                        \
         acc_##i##_1 = g16_fma(x, g16_load(b + panel), acc_##i##_1);                                \
-        acc_##i##_2 = g16_fma(x, g16_load(c), acc_##i##_2);                                        \
-        acc_##i##_3 = g16_fma(x, g16_load(c + panel), acc_##i##_3);                                \
+        acc_##i##_2 = g16_fma(x, g16_load(d), acc_##i##_2);                                        \
+        acc_##i##_3 = g16_fma(x, g16_load(d + panel), acc_##i##_3);                                \
     }
-#define FINISH_4(i)                                                                                \
-    FINISH_2(i)                                                                                    \
-    tile_finish(t, i, 2, n0, acc_##i##_2);                                                         \
-    tile_finish(t, i, 3, n3, acc_##i##_3);
+#define RESIDUAL_4(i)                                                                              \
+    RESIDUAL_2(i)                                                                                  \
+    acc_##i##_2 = g16_add(acc_##i##_2, g16_load(residual + i * ldc + 2 * VQC_GEMM_COLS));          \
+    acc_##i##_3 = g16_add(acc_##i##_3, g16_load(residual + i * ldc + 3 * VQC_GEMM_COLS));
+#define CLAMP_4(i)                                                                                 \
+    CLAMP_2(i)                                                                                     \
+    acc_##i##_2 = g16_min(hi, g16_max(lo, acc_##i##_2));                                           \
+    acc_##i##_3 = g16_min(hi, g16_max(lo, acc_##i##_3));
+#define STORE_4(i)                                                                                 \
+    STORE_2(i)                                                                                     \
+    g16_store(c + i * ldc + 2 * VQC_GEMM_COLS, acc_##i##_2);                                       \
+    g16_store(c + i * ldc + 3 * VQC_GEMM_COLS, acc_##i##_3);
 #define TILE_4(R)                                                                                  \
     VQC_INLINE void tile_##R##x4_body(const gemm_tile *t, size_t row, size_t step)                 \
     {                                                                                              \
-        const size_t panel = t->g->b_panel, b_step = t->g->b_step;                                 \
-        const float *a = t->a, *b = t->b, *c = b + 2 * panel;                                      \
-        const size_t n0 = VQC_GEMM_COLS, n1 = n0, n3 = panel_columns(t->n, 3);                     \
-        ROWS_##R(START_4) for (size_t p = t->g->k; p > 0; p--)                                     \
+        const size_t panel = t->b_panel, b_step = t->b_step, ldc = t->c_stride;                    \
+        const float *a = t->a, *b = t->b, *d = b + 2 * panel;                                      \
+        const float *bias = t->row_bias, *col = t->col_bias, *residual = t->residual;              \
+        float *c = t->c;                                                                           \
+        const bool clamp = t->clamp;                                                               \
+        const g16 lo = g16_set(t->lo), hi = g16_set(t->hi);                                        \
+        ROWS_##R(DECLARE_4) if (t->accumulate)                                                     \
         {                                                                                          \
+            ROWS_##R(LOAD_4)                                                                       \
+        }                                                                                          \
+        else                                                                                       \
+        {                                                                                          \
+            ROWS_##R(BIAS_4) if (col != NULL)                                                      \
+            {                                                                                      \
+                ROWS_##R(COL_4)                                                                    \
+            }                                                                                      \
+        }                                                                                          \
+        for (size_t p = t->k; p > 0; p--) {                                                        \
             ROWS_##R(STEP_4) a += step;                                                            \
             b += b_step;                                                                           \
-            c += b_step;                                                                           \
+            d += b_step;                                                                           \
         }                                                                                          \
-        ROWS_##R(FINISH_4)                                                                         \
+        if (residual != NULL) {                                                                    \
+            ROWS_##R(RESIDUAL_4)                                                                   \
+        }                                                                                          \
+        if (clamp) {                                                                               \
+            ROWS_##R(CLAMP_4)                                                                      \
+        }                                                                                          \
+        ROWS_##R(STORE_4)                                                                          \
     }                                                                                              \
     TILE_BOTH(R, 4)
 
@@ -150,10 +212,10 @@ VQC_INLINE size_t panel_columns(size_t n, size_t q)
 #define TILE_BOTH(R, P)                                                                            \
     static void tile_##R##x##P(const gemm_tile *t)                                                 \
     {                                                                                              \
-        if (t->g->a_row == 1)                                                                      \
-            tile_##R##x##P##_body(t, 1, t->g->a_step);                                             \
+        if (t->a_row == 1)                                                                         \
+            tile_##R##x##P##_body(t, 1, t->a_step);                                                \
         else                                                                                       \
-            tile_##R##x##P##_body(t, t->g->a_row, 1);                                              \
+            tile_##R##x##P##_body(t, t->a_row, 1);                                                 \
     }
 
 TILE_1(1)
@@ -210,25 +272,101 @@ static tile_fn *const tiles_4[GEMM_ROWS] = {tile_1x4,
 #endif
 };
 
-/* All columns of the rows [i, i + rows) of a panel of A, `panels` panels of B from j on. */
-VQC_INLINE void gemm_tile_at(const vqc_gemm_block *g, size_t i, size_t rows, size_t j, size_t cols)
+#ifdef GEMM_HALF
+/* The first 8 columns of a panel for R rows of each of two panels of A: as many chains as a whole
+ * tile, for the end of a block that is not wider. Chains only: what starts and finishes them is in
+ * c, see gemm_edge. */
+#define LOAD_H(i)                                                                                  \
+    g8 acc_##i##_0 = g8_load(c + i * ldc), acc_##i##_1 = g8_load(c + (i + rows) * ldc);
+#define STEP_H(i)                                                                                  \
+    acc_##i##_0 = g8_fma(g8_set(a[i * row]), b0, acc_##i##_0);                                     \
+    acc_##i##_1 = g8_fma(g8_set(d[i * row]), b0, acc_##i##_1);
+#define STORE_H(i)                                                                                 \
+    g8_store(c + i * ldc, acc_##i##_0);                                                            \
+    g8_store(c + (i + rows) * ldc, acc_##i##_1);
+#define TILE_H(R)                                                                                  \
+    VQC_INLINE void tile_##R##xh_body(const gemm_tile *t, size_t row, size_t step)                 \
+    {                                                                                              \
+        const float *a = t->a, *b = t->b, *d = a + t->a_panel;                                     \
+        float *c = t->c;                                                                           \
+        const size_t b_step = t->b_step, ldc = t->c_stride, rows = R;                              \
+        ROWS_##R(LOAD_H) for (size_t p = t->k; p > 0; p--)                                         \
+        {                                                                                          \
+            const g8 b0 = g8_load(b);                                                              \
+            ROWS_##R(STEP_H) a += step;                                                            \
+            d += step;                                                                             \
+            b += b_step;                                                                           \
+        }                                                                                          \
+        ROWS_##R(STORE_H)                                                                          \
+    }                                                                                              \
+    TILE_BOTH(R, h)
+
+TILE_H(4)
+TILE_H(5)
+TILE_H(6)
+static tile_fn *const tiles_half[GEMM_ROWS] = {NULL, NULL, NULL, tile_4xh, tile_5xh, tile_6xh};
+#endif
+
+/* n floats; short ones by two overlapping moves. */
+VQC_INLINE void copy_row(float *to, const float *from, size_t n)
 {
-    const gemm_tile t = {
-        .g = g,
-        .a = g->a + i / g->mr * g->a_panel + i % g->mr * g->a_row,
-        .b = g->b + j / VQC_GEMM_COLS * g->b_panel,
-        .c = g->c + i * g->c_stride + j,
-        .row_bias = g->row_bias != NULL ? g->row_bias + i : NULL,
-        .col_bias = g->col_bias != NULL ? g->col_bias + j : NULL,
-        .residual = g->residual != NULL ? g->residual + i * g->c_stride + j : NULL,
-        .n = cols,
-    };
-    if (cols > 2 * VQC_GEMM_COLS)
-        tiles_4[rows - 1](&t);
-    else if (cols > VQC_GEMM_COLS)
-        tiles_2[rows - 1](&t);
-    else
-        tiles_1[rows - 1](&t);
+    for (; n > 16; n -= 16, to += 16, from += 16)
+        g16_store(to, g16_load(from));
+    if (n > 8) {
+        float head[8], tail[8];
+        memcpy(head, from, sizeof head);
+        memcpy(tail, from + n - 8, sizeof tail);
+        memcpy(to, head, sizeof head);
+        memcpy(to + n - 8, tail, sizeof tail);
+    } else {
+        vqc_copy_short(to, from, n * sizeof *to);
+    }
+}
+
+/* Most values of an edge: 4 panels x 4 rows or 2 x 12. */
+enum { EDGE_FLOATS = 2 * VQC_GEMM_MAX_ROWS * VQC_GEMM_COLS };
+
+/* A tile of `rows` rows of which n columns are in use, not whole panels: the chains run in memory
+ * of its own, once as wide as the tile. */
+static void gemm_edge(const gemm_tile *tile, tile_fn *run, size_t rows, size_t n)
+{
+    const size_t wide = (n + VQC_GEMM_COLS - 1) / VQC_GEMM_COLS * VQC_GEMM_COLS;
+    float c[EDGE_FLOATS], col[4 * VQC_GEMM_COLS];
+    gemm_tile t = *tile;
+    for (size_t j = 0; j < wide; j += VQC_GEMM_COLS)
+        g16_store(col + j, g16_zero());
+    if (t.col_bias != NULL)
+        copy_row(col, t.col_bias, n);
+    for (size_t i = 0; i < rows; i++) {
+        float *to = c + i * wide;
+        for (size_t j = 0; j < wide; j += VQC_GEMM_COLS)
+            g16_store(to + j, t.col_bias != NULL
+                                  ? g16_add(g16_set(t.row_bias[i]), g16_load(col + j))
+                                  : g16_set(t.row_bias[i]));
+        if (t.accumulate)
+            copy_row(to, tile->c + i * t.c_stride, n);
+    }
+    t.c = c;
+    t.c_stride = wide;
+    t.accumulate = true;
+    t.clamp = false;
+    t.residual = NULL;
+    run(&t);
+    for (size_t i = 0; i < rows; i++) {
+        float *from = c + i * wide;
+        if (tile->residual != NULL)
+            copy_row(col, tile->residual + i * tile->c_stride, n);
+        for (size_t j = 0; j < wide && (tile->residual != NULL || tile->clamp);
+             j += VQC_GEMM_COLS) {
+            g16 acc = g16_load(from + j);
+            if (tile->residual != NULL)
+                acc = g16_add(acc, g16_load(col + j));
+            if (tile->clamp)
+                acc = g16_min(g16_set(tile->hi), g16_max(g16_set(tile->lo), acc));
+            g16_store(from + j, acc);
+        }
+        copy_row(tile->c + i * tile->c_stride, from, n);
+    }
 }
 
 size_t KERNEL(f32_gemm_rows)(void)
@@ -244,17 +382,82 @@ VQC_INLINE size_t gemm_tile_cols(size_t rows, size_t n)
     return vqc_min_size(tiles_2[rows - 1] != NULL ? 2 * VQC_GEMM_COLS : VQC_GEMM_COLS, n);
 }
 
-/* Rows [from, to) in tiles of at most `tall`. Columns outside, rows inside: a panel of B stays in
- * the level 1 cache, A comes from level 2. */
-VQC_INLINE void gemm_rows_of(const vqc_gemm_block *g, size_t from, size_t to, size_t tall)
+/* One tile of `rows` rows and n columns. */
+VQC_INLINE void gemm_tile_run(const gemm_tile *t, size_t rows, size_t n)
 {
+    tile_fn *run = n > 2 * VQC_GEMM_COLS ? tiles_4[rows - 1]
+                   : n > VQC_GEMM_COLS   ? tiles_2[rows - 1]
+                                         : tiles_1[rows - 1];
+    if (n % VQC_GEMM_COLS == 0)
+        run(t);
+    else
+        gemm_edge(t, run, rows, n);
+}
+
+/* Moves a tile `rows` down; its a is set by the caller. */
+VQC_INLINE void gemm_tile_down(gemm_tile *t, const vqc_gemm_block *g, size_t rows)
+{
+    t->c += rows * t->c_stride;
+    t->row_bias += g->row_bias != NULL ? rows : 0;
+    t->residual += t->residual != NULL ? rows * t->c_stride : 0;
+}
+
+/* Rows [from, to) of n columns, t at their corner, in tiles of at most `tall`. */
+static void gemm_strip(const vqc_gemm_block *g, gemm_tile t, size_t from, size_t to, size_t tall,
+                       size_t n)
+{
+    const float *panel = t.a;
+    for (size_t i = from; i < to;) {
+        const size_t end = vqc_min_size(g->mr, to - i);
+        size_t rows;
+#ifdef GEMM_HALF
+        if (n <= VQC_GEMM_COLS / 2 && g->mr == tall && tiles_half[tall - 1] != NULL &&
+            to - i >= 2 * tall) {
+            t.a = panel;
+            gemm_edge(&t, tiles_half[tall - 1], 2 * tall, n);
+            gemm_tile_down(&t, g, 2 * tall);
+            panel += 2 * g->a_panel;
+            i += 2 * tall;
+            continue;
+        }
+#endif
+        for (size_t r = 0; r < end; r += rows) {
+            rows = vqc_min_size(tall, end - r);
+            t.a = panel + r * g->a_row;
+            gemm_tile_run(&t, rows, n);
+            gemm_tile_down(&t, g, rows);
+        }
+        panel += g->a_panel;
+        i += end;
+    }
+}
+
+/* Rows [from, to) in tiles of at most `tall`; from: where a panel of A begins. Columns outside,
+ * rows inside: a panel of B stays in the level 1 cache, A comes from level 2. */
+static void gemm_rows_of(const vqc_gemm_block *g, size_t from, size_t to, size_t tall)
+{
+    static const float zeros[VQC_GEMM_MAX_ROWS];
+    gemm_tile t = {.k = g->k,
+                   .a = g->a + from / g->mr * g->a_panel,
+                   .a_row = g->a_row,
+                   .a_step = g->a_step,
+                   .a_panel = g->a_panel,
+                   .b_step = g->b_step,
+                   .b_panel = g->b_panel,
+                   .c_stride = g->c_stride,
+                   .row_bias = g->row_bias != NULL ? g->row_bias + from : zeros,
+                   .accumulate = g->accumulate,
+                   .clamp = g->clamp,
+                   .lo = g->lo,
+                   .hi = g->hi};
     for (size_t j = 0; j < g->n;) {
         const size_t cols = gemm_tile_cols(tall, g->n - j);
-        for (size_t i = from; i < to;) {
-            const size_t rows = vqc_min_size(vqc_min_size(g->mr - i % g->mr, to - i), tall);
-            gemm_tile_at(g, i, rows, j, cols);
-            i += rows;
-        }
+        const size_t corner = from * g->c_stride + j;
+        t.b = g->b + j / VQC_GEMM_COLS * g->b_panel;
+        t.c = g->c + corner;
+        t.col_bias = g->col_bias != NULL ? g->col_bias + j : NULL;
+        t.residual = g->residual != NULL ? g->residual + corner : NULL;
+        gemm_strip(g, t, from, to, tall, cols);
         j += cols;
     }
 }
@@ -331,22 +534,6 @@ void KERNEL(f32_taps)(const vqc_taps_row *r)
 }
 
 /* ---- packing ---- */
-
-/* n floats; short ones by two overlapping moves. */
-VQC_INLINE void copy_row(float *to, const float *from, size_t n)
-{
-    for (; n > 16; n -= 16, to += 16, from += 16)
-        g16_store(to, g16_load(from));
-    if (n > 8) {
-        float head[8], tail[8];
-        memcpy(head, from, sizeof head);
-        memcpy(tail, from + n - 8, sizeof tail);
-        memcpy(to, head, sizeof head);
-        memcpy(to + n - 8, tail, sizeof tail);
-    } else {
-        vqc_copy_short(to, from, n * sizeof *to);
-    }
-}
 
 void KERNEL(f32_copy_rows)(const float *x, size_t rows, size_t cols, size_t x_stride, size_t x_step,
                            float *out, size_t out_stride)

@@ -81,6 +81,33 @@ VQC_INLINE g16 g16_even(g16 x, g16 y)
                  vuzp1q_f32(y.c, y.d)};
 }
 
+typedef struct g8 {
+    float32x4_t a, b;
+} g8;
+
+VQC_INLINE g8 g8_set(float x)
+{
+    const float32x4_t v = vdupq_n_f32(x);
+    return (g8){v, v};
+}
+
+VQC_INLINE g8 g8_load(const float *p)
+{
+    return (g8){vld1q_f32(p), vld1q_f32(p + 4)};
+}
+
+VQC_INLINE void g8_store(float *p, g8 x)
+{
+    vst1q_f32(p, x.a);
+    vst1q_f32(p + 4, x.b);
+}
+
+VQC_INLINE g8 g8_fma(g8 x, g8 y, g8 z)
+{
+    return (g8){vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b)};
+}
+
 #define GEMM_ROWS 6
+#define GEMM_HALF
 #define KERNEL(name) vqc_##name##__neon
 #include "kernels/gemm_body.h"

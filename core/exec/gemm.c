@@ -11,7 +11,12 @@ enum {
     COLS = VQC_GEMM_COLS,
     BLOCK_K = 256, /* a panel of B, 16 KiB, stays in the level 1 cache ... */
     BLOCK_M = 120, /* ... 120 KiB of A and ... */
-    BLOCK_N = 256  /* ... 256 KiB of B in level 2 */
+    BLOCK_N = 256, /* ... 256 KiB of B in level 2 */
+    /* A level 1 cache as most processors have it, for reading B where it lies. */
+    LINE_FLOATS = 16,
+    L1_SETS = 64,
+    L1_WAYS = 8,
+    DIRECT_PANELS = 12 /* panels of A that read B before packing it pays */
 };
 
 /* Products below this many multiply-adds are not worth waking threads. */
@@ -167,6 +172,31 @@ typedef struct cut {
     bool direct; /* B is read where it lies */
 } cut;
 
+/* Whether 16 columns of `steps` rows that lie `stride` floats apart fit the level 1 cache: rows
+ * that are a power of two apart share a few of its sets. */
+static bool fits_cache(size_t steps, size_t stride)
+{
+    size_t sets = L1_SETS;
+
+    if (stride % LINE_FLOATS == 0) {
+        for (size_t lines = stride / LINE_FLOATS; lines % 2 == 0 && sets > 1; lines /= 2) {
+            sets /= 2;
+        }
+    }
+    return steps <= 2 * sets * L1_WAYS; /* half of it may come from level 2 */
+}
+
+/* Packing B pays when many panels of A read what was packed, or when it would not stay in the level
+ * 1 cache as it lies. */
+static bool reads_in_place(const vqc_gemm *g, size_t block_k)
+{
+    if (g->right.form != VQC_GEMM_RIGHT_ROWS) {
+        return g->right.form == VQC_GEMM_RIGHT_PACKED;
+    }
+    return g->m <= 2 * g->left.mr ||
+           (g->m <= DIRECT_PANELS * g->left.mr && fits_cache(block_k, g->right.stride));
+}
+
 static cut plan_cut(const vqc_gemm *g)
 {
     const bool flat =
@@ -175,14 +205,12 @@ static cut plan_cut(const vqc_gemm *g)
     cut c = {.threads = g->threads > 1 && macs >= MIN_PARALLEL_MACS ? (size_t)g->threads : 1};
     size_t wanted;
 
-    /* Packing pays when several panels of A read what was packed. */
-    c.direct = g->right.form == VQC_GEMM_RIGHT_PACKED ||
-               (g->right.form == VQC_GEMM_RIGHT_ROWS && g->m <= 2 * g->left.mr);
     c.block_k = ceil_div(g->k, g->k > BLOCK_K ? ceil_div(g->k, BLOCK_K) : 1);
     if (flat && g->m <= g->left.mr) {
         c.block_k = g->k; /* B is read once, no cache to save for */
     }
     wanted = ceil_div(c.threads, g->item_count > 0 ? g->item_count : 1);
+    c.direct = reads_in_place(g, c.block_k);
     c.block_n = ceil_div(ceil_div(g->n, wanted), COLS) * COLS;
     c.block_n = min_size(c.block_n > 0 ? c.block_n : COLS, BLOCK_N);
     c.n_parts = ceil_div(g->n, c.block_n);
