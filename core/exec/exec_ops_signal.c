@@ -25,16 +25,23 @@ static vqc_status read_int(vqc_exec_call *call, size_t i, int64_t *value, bool *
     return vqc_exec_ints(call, buffer, value, 1, &count);
 }
 
+static vqc_status check_floats(vqc_exec_call *call)
+{
+    vqc_class class = vqc_class_of(call->inputs[0]->dtype);
+
+    return class == VQC_CLASS_F32 || class == VQC_CLASS_F64
+               ? VQC_OK
+               : vqc_exec_fail(call, "input: expected floats");
+}
+
 static vqc_status check_signal(vqc_exec_call *call)
 {
     const vqc_buffer *in = call->inputs[0];
-    vqc_class class = vqc_class_of(in->dtype);
 
-    if ((class != VQC_CLASS_F32 && class != VQC_CLASS_F64) || in->rank < 2 ||
-        (in->dims[in->rank - 1] != 1 && in->dims[in->rank - 1] != 2)) {
-        return vqc_exec_fail(call, "input: expected floats with a last axis of 1 or 2");
+    if (in->rank < 2 || (in->dims[in->rank - 1] != 1 && in->dims[in->rank - 1] != 2)) {
+        return vqc_exec_fail(call, "input: expected a last axis of 1 or 2");
     }
-    return VQC_OK;
+    return check_floats(call);
 }
 
 static bool make_plan(vqc_exec_call *call, size_t n, vqc_fourier *plan)
@@ -180,6 +187,7 @@ enum { STEP = 1, WINDOW, FRAME };
 
 typedef struct stft {
     size_t step, frame, frames, bins;
+    size_t parts; /* 1: real, 2: complex */
 } stft;
 
 static vqc_status parse_stft(vqc_exec_call *call, stft *s)
@@ -188,8 +196,10 @@ static vqc_status parse_stft(vqc_exec_call *call, stft *s)
     const vqc_buffer *window = vqc_exec_input(call, WINDOW);
     bool onesided = vqc_node_attr_int(call->node, "onesided", 1) != 0;
     int64_t step, frame;
+    /* [batch, length], as exporters write real signals, besides the standard's [.., 1 or 2] */
+    bool is_plain = in->rank == 2;
     bool given;
-    vqc_status status = check_signal(call);
+    vqc_status status = is_plain ? check_floats(call) : check_signal(call);
 
     if (status == VQC_OK) {
         status = read_int(call, STEP, &step, &given);
@@ -203,9 +213,10 @@ static vqc_status parse_stft(vqc_exec_call *call, stft *s)
     if (status != VQC_OK) {
         return status;
     }
-    if (in->rank != 3) {
-        return vqc_exec_fail(call, "signal: got rank %zu, expected 3", in->rank);
+    if (in->rank != 3 && !is_plain) {
+        return vqc_exec_fail(call, "signal: got rank %zu, expected 2 or 3", in->rank);
     }
+    s->parts = is_plain ? 1 : (size_t)in->dims[2];
     if (!given) {
         frame = window != NULL ? window->dims[0] : in->dims[1];
     }
@@ -214,7 +225,7 @@ static vqc_status parse_stft(vqc_exec_call *call, stft *s)
         return vqc_exec_fail(call, "got frames of %lld at steps of %lld for a signal of %lld",
                              (long long)frame, (long long)step, (long long)in->dims[1]);
     }
-    if (onesided && in->dims[2] == 2) {
+    if (onesided && s->parts == 2) {
         return vqc_exec_fail(call, "onesided: the signal is complex, expected a real one");
     }
     s->step = (size_t)step;
@@ -252,7 +263,6 @@ static vqc_status run_stft(vqc_exec_call *call)
     const double *w = window == NULL ? NULL : vqc_exec_values(call, window, VQC_CLASS_F64);
     double *y = vqc_exec_target(call, call->outputs[0], VQC_CLASS_F64);
     double *line = vqc_exec_scratch_array(call, s.frame, 2, sizeof *line, false);
-    size_t parts = (size_t)in->dims[2];
     size_t length = (size_t)in->dims[1];
 
     if (status != VQC_OK || x == NULL || y == NULL || line == NULL ||
@@ -260,12 +270,12 @@ static vqc_status run_stft(vqc_exec_call *call)
         return status != VQC_OK ? status : VQC_ERR_INTERNAL;
     }
     for (size_t i = 0; i < (size_t)in->dims[0] * s.frames; i++) {
-        const double *from = x + (i / s.frames * length + i % s.frames * s.step) * parts;
+        const double *from = x + (i / s.frames * length + i % s.frames * s.step) * s.parts;
 
         for (size_t k = 0; k < s.frame; k++) {
             double factor = w == NULL ? 1.0 : w[k];
-            line[2 * k] = from[k * parts] * factor;
-            line[2 * k + 1] = parts == 2 ? from[k * parts + 1] * factor : 0.0;
+            line[2 * k] = from[k * s.parts] * factor;
+            line[2 * k + 1] = s.parts == 2 ? from[k * s.parts + 1] * factor : 0.0;
         }
         vqc_fourier_run(&plan, line, false);
         memcpy(y + i * s.bins * 2, line, s.bins * 2 * sizeof *y);

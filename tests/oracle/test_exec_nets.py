@@ -202,6 +202,14 @@ def sample_cases():
                                    output_height=3, output_width=2, sampling_ratio=ratio, spatial_scale=0.75)
 
 
+def signal_cases():
+    """Real signals of two axes, which the standard does not name, but exporters write and ONNX Runtime runs."""
+    x = floats(2, 100)
+    yield runtime_case("STFT [batch, length]", "STFT", [x, np.array(10), floats(32), np.array(32)], opset=17)
+    yield runtime_case("STFT [batch, length] both sides", "STFT", [x, np.array(16), floats(20)], opset=17, atol=1e-4,
+                       onesided=0)
+
+
 def legacy_cases():
     """Withdrawn operators, which ONNX Runtime still has."""
     x = floats(1, 3, 6, 7)
@@ -239,7 +247,8 @@ def main():
     words = sys.argv[1:]
     folder = tempfile.TemporaryDirectory()
     tool = words[0] if words and not words[0].startswith("--") else build_tool(folder.name)
-    parts = (backend_cases, resize_cases, recurrent_cases, einsum_cases, block_cases, legacy_cases, sample_cases)
+    parts = (backend_cases, resize_cases, recurrent_cases, einsum_cases, block_cases, legacy_cases, sample_cases,
+             signal_cases)
     cases = [case for part in parts for case in part() if case and only.lower() in case.name.lower()]
     paths = []
     for number, case in enumerate(cases):
