@@ -63,7 +63,7 @@ static bool is_number_table(const Onnx__TensorProto *table)
     for (size_t half = 0; half < 2; half++) {
         for (size_t i = 0; i < width; i++) {
             uint8_t byte = raw[half * (count / 2) * width + i];
-            bits |= i + 1 == width ? (uint8_t)(byte << 1) : byte; /* without the sign */
+            bits = (uint8_t)(bits | (i + 1 == width ? byte << 1 : byte)); /* without the sign */
         }
     }
     return bits == 0;
