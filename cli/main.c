@@ -1,5 +1,6 @@
 /* vqc: command dispatch, version, help, streams and signals. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,18 +17,19 @@ typedef struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *summary;
+    bool computes; /* runs models or codes weights: with several threads */
 } command;
 
 static int cmd_help(int argc, char **argv);
 
 static const command commands[] = {
-    {"compress", vqc_cmd_compress, "write smaller models and print what it cost"},
-    {"report", vqc_cmd_report, "show where the bytes of a model are, and what was lost"},
-    {"run", vqc_cmd_run, "compute a model's outputs"},
-    {"eval", vqc_cmd_eval, "measure accuracy, and the distance to another model"},
-    {"stats", vqc_cmd_stats, "show and join calibration caches"},
-    {"bench", vqc_cmd_bench, "measure the speed of the inner loops on this machine"},
-    {"help", cmd_help, "explain a command: vqc help compress"},
+    {"compress", vqc_cmd_compress, "write smaller models and print what it cost", true},
+    {"report", vqc_cmd_report, "show where the bytes of a model are, and what was lost", false},
+    {"run", vqc_cmd_run, "compute a model's outputs", true},
+    {"eval", vqc_cmd_eval, "measure accuracy, and the distance to another model", true},
+    {"stats", vqc_cmd_stats, "show and join calibration caches", false},
+    {"bench", vqc_cmd_bench, "measure the speed of the inner loops on this machine", false},
+    {"help", cmd_help, "explain a command: vqc help compress", false},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
@@ -126,15 +128,19 @@ static int cmd_help(int argc, char **argv)
  * cores from threads that have work (calibrated vector quantization of squeezenet on two cores at a
  * load of 8: 96 s and 43 s of CPU with, 59 s and 20 s without). How long is read from the
  * environment before main begins: it is set here, and the program begins anew. Who has set one of
- * the variables gets what they say; where that is not possible, threads spin.
+ * the variables gets what they say; where that is not possible, threads spin. Not for commands that
+ * run next to nothing in threads, nor for bench, which measures threads that spin.
  */
 static void limit_spinning(int argc, char **argv)
 {
     const command *found = argc > 1 ? find_command(argv[1]) : NULL;
-    if (found == NULL || found->run == vqc_cmd_bench || getenv("GOMP_SPINCOUNT") != NULL ||
-        getenv("OMP_WAIT_POLICY") != NULL || setenv("GOMP_SPINCOUNT", "2000", 0) != 0) {
+
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return;
+    if (found == NULL || !found->computes || getenv("GOMP_SPINCOUNT") != NULL ||
+        getenv("OMP_WAIT_POLICY") != NULL || setenv("GOMP_SPINCOUNT", "2000", 0) != 0)
         return;
-    }
     (void)execv("/proc/self/exe", argv);
 }
 
