@@ -139,6 +139,19 @@ static const char *read_linear(const vqc_qoperator *q, const Onnx__NodeProto *no
     return NULL;
 }
 
+/* The first inputs [8] of QLinearConv and QLinearMatMul. */
+static void take_inputs(vqc_qoperator *q, const linear *u, const char **inputs)
+{
+    inputs[0] = u->x.name;
+    inputs[1] = u->x.scale;
+    inputs[2] = vqc_qoperator_zero(q, &u->x, 0);
+    inputs[3] = u->w.name;
+    inputs[4] = u->w.scale;
+    inputs[5] = vqc_qoperator_zero(q, &u->w, 0);
+    inputs[6] = u->y.scale;
+    inputs[7] = vqc_qoperator_zero(q, &u->y, 0);
+}
+
 const char *vqc_qoperator_conv(vqc_qoperator *q, const Onnx__NodeProto *node)
 {
     linear u;
@@ -154,14 +167,7 @@ const char *vqc_qoperator_conv(vqc_qoperator *q, const Onnx__NodeProto *node)
     if (u.w.payload == NULL) {
         return "the weight is computed";
     }
-    inputs[0] = u.x.name;
-    inputs[1] = u.x.scale;
-    inputs[2] = vqc_qoperator_zero(q, &u.x, 0);
-    inputs[3] = u.w.name;
-    inputs[4] = u.w.scale;
-    inputs[5] = vqc_qoperator_zero(q, &u.w, 0);
-    inputs[6] = u.y.scale;
-    inputs[7] = vqc_qoperator_zero(q, &u.y, 0);
+    take_inputs(q, &u, inputs);
     inputs[8] = u.has_bias ? u.b.name : NULL;
     (void)vqc_qoperator_push(q, "QLinearConv", "", node, inputs, u.has_bias ? 9 : 8, u.y.name);
     vqc_qoperator_done(q, "QLinearConv", node->input[1]);
@@ -249,14 +255,7 @@ const char *vqc_qoperator_matmul(vqc_qoperator *q, const Onnx__NodeProto *node)
         push_integer_product(q, node, &u, u.w.name);
         return NULL;
     }
-    inputs[0] = u.x.name;
-    inputs[1] = u.x.scale;
-    inputs[2] = vqc_qoperator_zero(q, &u.x, 0);
-    inputs[3] = u.w.name;
-    inputs[4] = u.w.scale;
-    inputs[5] = vqc_qoperator_zero(q, &u.w, 0);
-    inputs[6] = u.y.scale;
-    inputs[7] = vqc_qoperator_zero(q, &u.y, 0);
+    take_inputs(q, &u, inputs);
     (void)vqc_qoperator_push(q, "QLinearMatMul", "", node, inputs, 8, u.y.name);
     vqc_qoperator_done(q, "QLinearMatMul", node->input[1]);
     return NULL;

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -190,6 +191,13 @@ def sha256(path):
         with open(file, "rb") as stream:
             digest.update(stream.read())
     return digest.hexdigest()
+
+
+def build_tool(name):
+    """Path of a program of tests/oracle, built in $B."""
+    build = os.environ.get("B", "build")
+    subprocess.run([os.environ.get("MAKE", "make"), "-s", f"B={build}", f"{build}/{name}"], cwd=ROOT, check=True)
+    return os.path.join(ROOT, build, name)
 
 
 def session(path, optimize=True):

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from common import ROOT
+import common
 
 
 class Result:
@@ -23,9 +23,7 @@ class Result:
 
 def build_tool():
     """Path of the built run_tool."""
-    build = os.environ.get("B", "build")
-    subprocess.run([os.environ.get("MAKE", "make"), "-s", f"B={build}", f"{build}/run_tool"], cwd=ROOT, check=True)
-    return os.path.join(ROOT, build, "run_tool")
+    return common.build_tool("run_tool")
 
 
 def write_inputs(folder, values):

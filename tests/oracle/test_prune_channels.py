@@ -12,8 +12,6 @@ import sys
 import tempfile
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 
 import common
 
@@ -21,27 +19,6 @@ TOLERANCE = 2e-4
 # A constant that the zeroed twin cannot change lies behind a Reshape, or is no float32.
 NO_TWIN = {"mnist-8", "squeezenet1.0_fp16", "mobilenetv1_025_128_qdq_u8", "mnv4s_qat_int8"}
 LARGE_MODELS_SECONDS = 300
-
-
-def build_tool():
-    build = os.environ.get("B", "build")
-    subprocess.run([os.environ.get("MAKE", "make"), "-s", f"B={build}", f"{build}/prune_tool"], cwd=common.ROOT,
-                   check=True)
-    return os.path.join(common.ROOT, build, "prune_tool")
-
-
-def session(path):
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def checker_takes(path):
-    try:
-        onnx.checker.check_model(onnx.load(path), full_check=True)
-        return True
-    except Exception:  # the checker raises several unrelated types
-        return False
 
 
 def distance(a, b):
@@ -64,13 +41,13 @@ def check(tool, model, folder):
         return f"exit code {done.returncode}: {done.stderr[:200]}"
     if "removed in" not in done.stdout:
         return f"no note of what was removed: {done.stdout[:200]}"
-    if checker_takes(model.path) and not checker_takes(cut):
+    if common.checker_level(model.path) == 2 and common.checker_level(cut) < 2:
         return "the onnx checker refuses it"
     try:
-        reference = session(model.path)
+        reference = common.session(model.path)
     except Exception as error:  # custom operators
         return f"skipped: {str(error)[:80]}"
-    pruned = session(cut)
+    pruned = common.session(cut)
     feeds = model.feeds(False)[0][:1]
     if not feeds:
         return None
@@ -80,14 +57,14 @@ def check(tool, model, folder):
     if len(paths) == 3:
         if not os.path.exists(zeroed):
             return "no zeroed twin"
-        off = distance(got, session(zeroed).run(None, feeds[0]))
+        off = distance(got, common.session(zeroed).run(None, feeds[0]))
         if not off <= TOLERANCE:
             return f"differs from the zeroed model by {off:.1e}"
     return None
 
 
 def main():
-    tool = build_tool()
+    tool = common.build_tool("prune_tool")
     passed = failed = skipped = 0
     for model in common.all_models():
         if len(sys.argv) > 1 and model.name not in sys.argv[1:]:

@@ -134,6 +134,25 @@ float *coded_layer_decode(coded_layer *c)
     return out;
 }
 
+vqc_patch *coded_layer_emit(const coded_layer *c, const vqc_code *code)
+{
+    vqc_patch *patch = vqc_patch_create(c->graph);
+    vqc_error error = {0};
+    vqc_emitter emitter = {
+        .graph = c->graph,
+        .patch = patch,
+        .scope = c->layer->scope,
+        .arena = c->model->arena,
+        .error = &error,
+        .opset = c->layer->scope->opset,
+    };
+
+    cr_assert_not_null(patch);
+    c->decision.codec->emit(&emitter, code);
+    cr_assert_eq(emitter.status, VQC_OK, "%s", error.message);
+    return patch;
+}
+
 void coded_layer_end(coded_layer *c)
 {
     vqc_graph_destroy(&c->graph);

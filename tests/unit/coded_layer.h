@@ -46,6 +46,8 @@ coded_layer coded_layer_make(const coded_layer_options *options, const int64_t *
 void coded_layer_fit(coded_layer *c);
 /* Decoded weights before rounding to the layer's type, in c->arena. */
 float *coded_layer_decode(coded_layer *c);
+/* The patch that stores `code` in the model, neither applied nor dropped; asserts success. */
+vqc_patch *coded_layer_emit(const coded_layer *c, const vqc_code *code);
 void coded_layer_end(coded_layer *c);
 
 /* Code i as a number. */

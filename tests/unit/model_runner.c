@@ -119,6 +119,25 @@ vqc_buffer *runner_run(vqc_model *model, const int64_t *dims, size_t rank, const
     return copy;
 }
 
+size_t runner_run_random(vqc_model *model, const int64_t *dims, size_t rank, uint64_t seed,
+                         float mean, float *out, size_t capacity)
+{
+    vqc_buffer *input = vqc_buffer_create(VQC_DTYPE_FLOAT, dims, rank);
+    vqc_buffer *output;
+    mb_random random = {seed};
+    size_t n;
+
+    cr_assert_not_null(input);
+    mb_random_fill(&random, (float *)(void *)input->data, input->elements, 1.0f, mean);
+    output = runner_run(model, dims, rank, (const float *)(const void *)input->data, 0);
+    n = output->elements;
+    cr_assert_leq(n, capacity);
+    memcpy(out, output->data, n * sizeof *out);
+    vqc_buffer_destroy(&output);
+    vqc_buffer_destroy(&input);
+    return n;
+}
+
 void runner_assert_same(vqc_model *a, vqc_model *b, const int64_t *dims, size_t rank, uint64_t seed,
                         double tolerance)
 {

@@ -29,6 +29,11 @@ void runner_samples_end(runner_samples *samples);
 vqc_buffer *runner_run(vqc_model *model, const int64_t *dims, size_t rank, const float *x,
                        size_t output);
 
+/* Runs the model on Gaussian values from `seed` with that mean and deviation 1 and copies output 0
+ * into out [capacity]; how many values that are. */
+size_t runner_run_random(vqc_model *model, const int64_t *dims, size_t rank, uint64_t seed,
+                         float mean, float *out, size_t capacity);
+
 /* Asserts that both models give the same output 0 for Gaussian inputs from `seed`, up to
  * `tolerance` times the largest magnitude. */
 void runner_assert_same(vqc_model *a, vqc_model *b, const int64_t *dims, size_t rank, uint64_t seed,

@@ -9,6 +9,7 @@
 #include "core/calibrate/calibrate_collect.h"
 #include "core/calibrate/calibrate_sum.h"
 #include "tests/unit/model_builder.h"
+#include "tests/unit/same_stats.h"
 
 Test(calibrate, exact_sums)
 {
@@ -123,33 +124,14 @@ static vqc_stats *collect(const vqc_graph *graph, int threads, size_t stride)
     return stats;
 }
 
-static void assert_same_stats(const vqc_stats *a, const vqc_stats *b)
-{
-    cr_assert_eq(a->count, b->count);
-    cr_assert_eq(a->samples, b->samples);
-    cr_assert_eq(a->fingerprint, b->fingerprint);
-    for (size_t i = 0; i < a->count; i++) {
-        const vqc_tensor_stats *t = &a->tensors[i], *u = &b->tensors[i];
-        cr_assert_str_eq(t->name, u->name);
-        cr_assert_arr_eq(&t->all, &u->all, sizeof t->all, "%s", t->name);
-        cr_assert_eq(t->channels, u->channels);
-        cr_assert_eq(t->channel_axis, u->channel_axis);
-        if (t->channels == 0)
-            continue;
-        cr_assert_arr_eq(t->channel_mean, u->channel_mean, t->channels * sizeof(double));
-        cr_assert_arr_eq(t->channel_absmax, u->channel_absmax, t->channels * sizeof(float));
-        cr_assert_arr_eq(t->channel_elements, u->channel_elements, t->channels * sizeof(uint64_t));
-    }
-}
-
 Test(calibrate, same_bits_in_any_order_and_at_every_thread_count)
 {
     vqc_model *model = three_values();
     vqc_graph *graph = mb_index(model);
     vqc_stats *one = collect(graph, 1, 1), *mixed = collect(graph, 1, 17);
     vqc_stats *four = collect(graph, 4, 7);
-    assert_same_stats(one, mixed);
-    assert_same_stats(one, four);
+    same_stats_assert(one, mixed);
+    same_stats_assert(one, four);
     vqc_stats_destroy(&one);
     vqc_stats_destroy(&mixed);
     vqc_stats_destroy(&four);

@@ -148,25 +148,6 @@ Test(codec_vq, matrices_have_outputs_as_rows)
 
 /* ---- patterns ---- */
 
-static vqc_patch *emit(const coded_layer *c, const vqc_code *code)
-{
-    vqc_patch *patch = vqc_patch_create(c->graph);
-    vqc_error error = {0};
-    vqc_emitter emitter = {
-        .graph = c->graph,
-        .patch = patch,
-        .scope = c->layer->scope,
-        .arena = c->model->arena,
-        .error = &error,
-        .opset = c->layer->scope->opset,
-    };
-
-    cr_assert_not_null(patch);
-    c->decision.codec->emit(&emitter, code);
-    cr_assert_eq(emitter.status, VQC_OK, "%s", error.message);
-    return patch;
-}
-
 /* A code with the decision's shape and contents at random. */
 static void invent_code(coded_layer *c, mb_random *random)
 {
@@ -240,14 +221,14 @@ static void check_decoded(coded_layer *c, const char *what)
 static void write_and_check(coded_layer *c, const char *what)
 {
     vqc_code sizes = {.decision = &c->decision};
-    vqc_patch *patch = emit(c, &sizes);
+    vqc_patch *patch = coded_layer_emit(c, &sizes);
     size_t added = vqc_patch_added_bytes(patch);
     size_t removed = vqc_patch_removed_bytes(patch);
     size_t before = onnx__graph_proto__get_packed_size(c->model->proto->graph);
     vqc_error error = {0};
 
     vqc_patch_drop(patch);
-    patch = emit(c, &c->code);
+    patch = coded_layer_emit(c, &c->code);
     cr_assert_eq(vqc_patch_added_bytes(patch), added, "%s: %zu bytes, foretold %zu", what,
                  vqc_patch_added_bytes(patch), added);
     cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);

@@ -11,30 +11,11 @@
 #include "core/exec/exec.h"
 #include "tests/unit/coded_layer.h"
 
-static vqc_patch *emit(const coded_layer *c, const vqc_code *code)
-{
-    vqc_patch *patch = vqc_patch_create(c->graph);
-    vqc_error error = {0};
-    vqc_emitter emitter = {
-        .graph = c->graph,
-        .patch = patch,
-        .scope = c->layer->scope,
-        .arena = c->model->arena,
-        .error = &error,
-        .opset = c->layer->scope->opset,
-    };
-
-    cr_assert_not_null(patch);
-    c->decision.codec->emit(&emitter, code);
-    cr_assert_eq(emitter.status, VQC_OK, "%s", error.message);
-    return patch;
-}
-
 /* Emits the sizes only, fits, emits the real code, applies. */
 static void write_layer(coded_layer *c)
 {
     vqc_code sizes = {.decision = &c->decision};
-    vqc_patch *patch = emit(c, &sizes);
+    vqc_patch *patch = coded_layer_emit(c, &sizes);
     size_t added = vqc_patch_added_bytes(patch);
     size_t removed = vqc_patch_removed_bytes(patch);
     size_t before = onnx__graph_proto__get_packed_size(c->model->proto->graph);
@@ -42,7 +23,7 @@ static void write_layer(coded_layer *c)
 
     vqc_patch_drop(patch);
     coded_layer_fit(c);
-    patch = emit(c, &c->code);
+    patch = coded_layer_emit(c, &c->code);
     cr_assert_eq(vqc_patch_added_bytes(patch), added, "%s: %zu, foretold %zu",
                  vqc_form_name(c->decision.form), vqc_patch_added_bytes(patch), added);
     cr_assert_eq(vqc_patch_removed_bytes(patch), removed);

@@ -3,9 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/exec/program.h"
 #include "core/static/equalize.h"
-#include "tests/unit/model_builder.h"
+#include "tests/unit/model_runner.h"
 
 enum { LIMIT = 4096 };
 
@@ -30,30 +29,7 @@ static void uneven(vqc_model *model, const char *name, const int64_t *dims, size
 
 static size_t run(vqc_model *model, const int64_t *dims, size_t rank, float *out)
 {
-    vqc_graph *graph = mb_index(model);
-    vqc_program *program = NULL;
-    vqc_runner *runner = NULL;
-    vqc_buffer *input = vqc_buffer_create(VQC_DTYPE_FLOAT, dims, rank);
-    vqc_buffer *output = NULL;
-    vqc_error error = {0};
-    mb_random random = {5};
-    size_t n;
-
-    cr_assert_not_null(input);
-    mb_random_fill(&random, (float *)(void *)input->data, input->elements, 1.0f, 0.1f);
-    cr_assert_eq(vqc_program_create(graph, NULL, &program, &error), VQC_OK, "%s", error.message);
-    cr_assert_eq(vqc_runner_create(program, 1, &runner, &error), VQC_OK, "%s", error.message);
-    cr_assert_eq(vqc_runner_run(runner, (const vqc_buffer *const *)&input, &output, NULL, &error),
-                 VQC_OK, "%s", error.message);
-    n = output->elements;
-    cr_assert_leq(n, LIMIT);
-    memcpy(out, output->data, n * sizeof *out);
-    vqc_buffer_destroy(&output);
-    vqc_buffer_destroy(&input);
-    vqc_runner_destroy(&runner);
-    vqc_program_destroy(&program);
-    vqc_graph_destroy(&graph);
-    return n;
+    return runner_run_random(model, dims, rank, 5, 0.1f, out, LIMIT);
 }
 
 static void check_same(vqc_model *model, const int64_t *dims, size_t rank, const float *before,

@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/exec/program.h"
 #include "core/static/qoperator.h"
-#include "tests/unit/model_builder.h"
+#include "tests/unit/model_runner.h"
 
 enum { CHANNELS = 4, SIDE = 8, FEATURES = CHANNELS * SIDE * SIDE / 4, CLASSES = 5 };
 
@@ -92,34 +91,6 @@ static void finish(vqc_model *model)
     mb_output(model, NULL, "y");
 }
 
-static size_t run(vqc_model *model, const int64_t *dims, size_t rank, float *out, size_t capacity)
-{
-    vqc_graph *graph = mb_index(model);
-    vqc_program *program = NULL;
-    vqc_runner *runner = NULL;
-    vqc_buffer *input = vqc_buffer_create(VQC_DTYPE_FLOAT, dims, rank);
-    vqc_buffer *output = NULL;
-    vqc_error error = {0};
-    mb_random random = {99};
-    size_t n;
-
-    cr_assert_not_null(input);
-    mb_random_fill(&random, (float *)(void *)input->data, input->elements, 1.0f, 0.0f);
-    cr_assert_eq(vqc_program_create(graph, NULL, &program, &error), VQC_OK, "%s", error.message);
-    cr_assert_eq(vqc_runner_create(program, 1, &runner, &error), VQC_OK, "%s", error.message);
-    cr_assert_eq(vqc_runner_run(runner, (const vqc_buffer *const *)&input, &output, NULL, &error),
-                 VQC_OK, "%s", error.message);
-    n = output->elements;
-    cr_assert_leq(n, capacity);
-    memcpy(out, output->data, n * sizeof *out);
-    vqc_buffer_destroy(&output);
-    vqc_buffer_destroy(&input);
-    vqc_runner_destroy(&runner);
-    vqc_program_destroy(&program);
-    vqc_graph_destroy(&graph);
-    return n;
-}
-
 static size_t count_nodes(const vqc_model *model, const char *op)
 {
     size_t count = 0;
@@ -137,12 +108,12 @@ static vqc_qoperator_result convert(vqc_model *model, bool microsoft, const int6
     static float after[4096];
     vqc_qoperator_result result;
     vqc_error error = {0};
-    size_t n = run(model, dims, rank, before, 4096);
+    size_t n = runner_run_random(model, dims, rank, 99, 0.0f, before, 4096);
     size_t moved = 0;
 
     cr_assert_eq(vqc_qoperator_convert(model, microsoft, &result, &error), VQC_OK, "%s",
                  error.message);
-    cr_assert_eq(run(model, dims, rank, after, 4096), n);
+    cr_assert_eq(runner_run_random(model, dims, rank, 99, 0.0f, after, 4096), n);
     for (size_t i = 0; i < n; i++) {
         cr_assert_leq(fabsf(before[i] - after[i]), codes * Y_SCALE + 1e-5f, "element %zu: %g, %g",
                       i, (double)before[i], (double)after[i]);

@@ -1,34 +1,12 @@
 /* Recipes for static quantization: what contradicts itself or has no effect, word for word. */
 #include <criterion/criterion.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "formats/recipe_yaml.h"
-
-/* Parses `text` as t.yaml with one --set (NULL: none) and compares the problems, one per line. */
-static void expect_with(const char *text, const char *set, const char *want)
-{
-    vqc_recipe *recipe = NULL;
-    vqc_messages problems = {0};
-    vqc_error error = {.message = ""};
-    char got[4096] = "";
-    size_t used = 0;
-    vqc_status status = vqc_recipe_parse(text, strlen(text), "t.yaml", &set, set == NULL ? 0 : 1,
-                                         &recipe, &problems, &error);
-
-    for (size_t i = 0; i < problems.count && used < sizeof got; i++) {
-        used += (size_t)snprintf(got + used, sizeof got - used, "%s%s", i > 0 ? "\n" : "",
-                                 problems.items[i]);
-    }
-    cr_assert_str_eq(got, want, "recipe:\n%s\ngot:\n%s\nexpected:\n%s", text, got, want);
-    cr_assert_eq(status, *want == '\0' ? VQC_OK : VQC_ERR_USAGE);
-    vqc_messages_clear(&problems);
-    vqc_recipe_destroy(&recipe);
-}
+#include "tests/unit/recipe_problems.h"
 
 static void expect(const char *text, const char *want)
 {
-    expect_with(text, NULL, want);
+    recipe_problems_expect(text, NULL, 0, want);
 }
 
 Test(recipe_static, activations)
@@ -76,7 +54,8 @@ Test(recipe_static, keys)
            "static}\n",
            "");
     /* What a --set takes away is no fault of the file. */
-    expect_with(STATIC "static: {type: int8}\n", "activations=none", "");
+    recipe_problems_expect(STATIC "static: {type: int8}\n", &(const char *){"activations=none"}, 1,
+                           "");
     expect(STATIC "static: {observer: mse, percentile: 99}\n",
            "t.yaml:3:37: static.percentile has no effect with these observers; remove it, or set "
            "observer: percentile");

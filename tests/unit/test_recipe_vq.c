@@ -1,28 +1,13 @@
 /* Recipes for vector quantization: what is read, contradicts itself or has no effect. */
 #include <criterion/criterion.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "formats/recipe_yaml.h"
+#include "tests/unit/recipe_problems.h"
 
 static void expect(const char *text, const char *want)
 {
-    vqc_recipe *recipe = NULL;
-    vqc_messages problems = {0};
-    vqc_error error = {.message = ""};
-    char got[4096] = "";
-    size_t used = 0;
-    vqc_status status =
-        vqc_recipe_parse(text, strlen(text), "t.yaml", NULL, 0, &recipe, &problems, &error);
-
-    for (size_t i = 0; i < problems.count && used < sizeof got; i++) {
-        used += (size_t)snprintf(got + used, sizeof got - used, "%s%s", i > 0 ? "\n" : "",
-                                 problems.items[i]);
-    }
-    cr_assert_str_eq(got, want, "recipe:\n%s\ngot:\n%s\nexpected:\n%s", text, got, want);
-    cr_assert_eq(status, *want == '\0' ? VQC_OK : VQC_ERR_USAGE);
-    vqc_messages_clear(&problems);
-    vqc_recipe_destroy(&recipe);
+    recipe_problems_expect(text, NULL, 0, want);
 }
 
 Test(recipe_vq, every_key_is_read)

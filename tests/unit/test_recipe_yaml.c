@@ -9,49 +9,14 @@
 #include <unistd.h>
 
 #include "formats/recipe_yaml.h"
+#include "tests/unit/recipe_problems.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define MAX_SETS 4
 
-/* Parses `text` as t.yaml and compares the problems, one per line, with `want`. */
-static void expect_problems(const char *text, const char *const *sets, size_t set_count,
-                            const char *want)
-{
-    vqc_recipe *recipe = NULL;
-    vqc_messages problems = {0};
-    vqc_error error = {.message = ""};
-    vqc_status status =
-        vqc_recipe_parse(text, strlen(text), "t.yaml", sets, set_count, &recipe, &problems, &error);
-    size_t size = 1;
-    char *got;
-
-    for (size_t i = 0; i < problems.count; i++) {
-        size += strlen(problems.items[i]) + 1;
-    }
-    got = calloc(size, 1);
-    cr_assert_not_null(got);
-    for (size_t i = 0; i < problems.count; i++) {
-        strcat(got, problems.items[i]);
-        strcat(got, i + 1 < problems.count ? "\n" : "");
-    }
-    cr_assert_str_eq(got, want, "recipe:\n%s\ngot:\n%s\nexpected:\n%s", text, got, want);
-    if (*want == '\0') {
-        cr_assert_eq(status, VQC_OK, "%s", error.message);
-        cr_assert_not_null(recipe);
-    } else {
-        cr_assert_eq(status, VQC_ERR_USAGE);
-        cr_assert_eq(error.code, VQC_ERR_USAGE);
-        cr_assert_null(recipe);
-        cr_assert_eq(strncmp(error.message, problems.items[0], strlen(problems.items[0])), 0);
-    }
-    free(got);
-    vqc_messages_clear(&problems);
-    vqc_recipe_destroy(&recipe);
-}
-
 static void expect(const char *text, const char *want)
 {
-    expect_problems(text, NULL, 0, want);
+    recipe_problems_expect(text, NULL, 0, want);
 }
 
 static vqc_recipe *parse_good(const char *text, const char *const *sets, size_t set_count)
@@ -638,7 +603,7 @@ Test(recipe_yaml, all_problems_in_one_run_in_order)
                        "weights:\n  symmetric: 3\n  codc: int\n  bits: 9\n"
                        "gates: {max_size_ratio: 2}\nrepport: 1\n";
 
-    expect_problems(
+    recipe_problems_expect(
         text, sets, 3,
         "t.yaml:3:45: layers[0].bits has no effect with codec float16; remove it, or set codec: "
         "int\n"
@@ -728,21 +693,22 @@ Test(recipe_yaml, set_problems)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         char want[512];
         (void)snprintf(want, sizeof want, "--set %s: %s", cases[i].set, cases[i].want);
-        expect_problems("version: 1\nlayers: [{match: {op: Conv}, bits: 6}]\n", &cases[i].set, 1,
-                        want);
+        recipe_problems_expect("version: 1\nlayers: [{match: {op: Conv}, bits: 6}]\n",
+                               &cases[i].set, 1, want);
     }
 }
 
 /* A --set may overrule what the file builds upon without editing the file. */
 Test(recipe_yaml, set_overrules_without_complaint)
 {
-    expect_problems("version: 1\nweights: {bits: 4, granularity: block, block_size: 16, range: "
-                    "percentile, percentile: 99}\nlayers: [{match: {op: Conv}, bits: 6}]\n",
-                    (const char *const[]){"weights.codec=float16"}, 1, "");
-    expect_problems("version: 1\nweights: {granularity: block, block_size: 16}\n",
-                    (const char *const[]){"weights.granularity=tensor"}, 1, "");
-    expect_problems("version: 1\nweights: {range: percentile, percentile: 99}\n",
-                    (const char *const[]){"weights.range=mse"}, 1, "");
+    recipe_problems_expect(
+        "version: 1\nweights: {bits: 4, granularity: block, block_size: 16, range: "
+        "percentile, percentile: 99}\nlayers: [{match: {op: Conv}, bits: 6}]\n",
+        (const char *const[]){"weights.codec=float16"}, 1, "");
+    recipe_problems_expect("version: 1\nweights: {granularity: block, block_size: 16}\n",
+                           (const char *const[]){"weights.granularity=tensor"}, 1, "");
+    recipe_problems_expect("version: 1\nweights: {range: percentile, percentile: 99}\n",
+                           (const char *const[]){"weights.range=mse"}, 1, "");
 }
 
 Test(recipe_yaml, files)

@@ -104,25 +104,6 @@ Test(sparse, gaps_at_their_limits)
 
 /* ---- patterns ---- */
 
-static vqc_patch *emit(const coded_layer *c, const vqc_code *code)
-{
-    vqc_patch *patch = vqc_patch_create(c->graph);
-    vqc_error error = {0};
-    vqc_emitter emitter = {
-        .graph = c->graph,
-        .patch = patch,
-        .scope = c->layer->scope,
-        .arena = c->model->arena,
-        .error = &error,
-        .opset = c->layer->scope->opset,
-    };
-
-    cr_assert_not_null(patch);
-    c->decision.codec->emit(&emitter, code);
-    cr_assert_eq(emitter.status, VQC_OK, "%s", error.message);
-    return patch;
-}
-
 /* What the file decodes W to, against the codec's decode rounded to the layer's type. */
 static void check_decoded(coded_layer *c, const char *what)
 {
@@ -196,14 +177,14 @@ static bool write_form(const layer_case *layer, coded_layer_options o, const vqc
         cr_assert_eq(vqc_sparse_count_layer(&c.decision, c.weights, &counts, &error), VQC_OK);
         sparse = vqc_sparse_of(&counts, bits == 0 ? VQC_SPARSE_MASK : VQC_SPARSE_GAPS, bits);
         vqc_code sizes = {.decision = &c.decision, .sparse = &sparse};
-        vqc_patch *patch = emit(&c, &sizes);
+        vqc_patch *patch = coded_layer_emit(&c, &sizes);
         size_t added = vqc_patch_added_bytes(patch);
         vqc_patch_drop(patch);
         coded_layer_fit(&c);
         cr_assert_eq(vqc_sparse_settle(c.graph, &c.code, c.weights, c.arena, &sparse, &error),
                      VQC_OK, "%s: %s", what, error.message);
         cr_assert_eq(c.code.sparse, &sparse);
-        patch = emit(&c, &c.code);
+        patch = coded_layer_emit(&c, &c.code);
         cr_assert_eq(vqc_patch_added_bytes(patch), added, "%s: %zu, foretold %zu", what,
                      vqc_patch_added_bytes(patch), added);
         cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);
@@ -330,7 +311,7 @@ Test(sparse, kept_floats_are_the_same_bits)
         cr_assert_eq(vqc_sparse_settle(c.graph, &c.code, c.weights, c.arena, &sparse, &error),
                      VQC_OK);
         cr_assert_eq(sparse.kept, kept);
-        patch = emit(&c, &c.code);
+        patch = coded_layer_emit(&c, &c.code);
         cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK);
         check_decoded(&c, "signed zeros");
         coded_layer_end(&c);
@@ -474,7 +455,7 @@ Test(sparse, codes_that_are_not_zero_are_kept)
                  "%s", error.message);
     cr_assert_eq(sparse.kept, kept + 5);
     cr_assert_eq(c.code.sparse, &sparse);
-    patch = emit(&c, &c.code);
+    patch = coded_layer_emit(&c, &c.code);
     cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);
     check_decoded(&c, "changed codes");
     coded_layer_end(&c);

@@ -9,6 +9,7 @@
 
 #include "formats/stats_file.h"
 #include "tests/unit/model_builder.h"
+#include "tests/unit/same_stats.h"
 
 static const char *const names[] = {"a \"quoted\\ name", "empty", "relu", "z/\xC3\xA9\n"};
 
@@ -49,25 +50,6 @@ static vqc_stats *some_stats(uint64_t seed)
         }
     }
     return s;
-}
-
-static void assert_same(const vqc_stats *a, const vqc_stats *b)
-{
-    cr_assert_eq(a->count, b->count);
-    cr_assert_eq(a->samples, b->samples);
-    cr_assert_eq(a->fingerprint, b->fingerprint);
-    for (size_t i = 0; i < a->count; i++) {
-        const vqc_tensor_stats *t = &a->tensors[i], *u = &b->tensors[i];
-        cr_assert_str_eq(t->name, u->name);
-        cr_assert_arr_eq(&t->all, &u->all, sizeof t->all, "%s", t->name);
-        cr_assert_eq(t->channels, u->channels);
-        cr_assert_eq(t->channel_axis, u->channel_axis);
-        if (t->channels == 0)
-            continue;
-        cr_assert_arr_eq(t->channel_mean, u->channel_mean, t->channels * sizeof(double));
-        cr_assert_arr_eq(t->channel_absmax, u->channel_absmax, t->channels * sizeof(float));
-        cr_assert_arr_eq(t->channel_elements, u->channel_elements, t->channels * sizeof(uint64_t));
-    }
 }
 
 /* The file as text; the caller's. */
@@ -117,7 +99,7 @@ Test(stats_file, round_trip_and_equal_bytes, .init = make_folder, .fini = remove
     char *a = text_of(path_of("a.json")), *b = text_of(path_of("b.json"));
     cr_assert_str_eq(a, b);
     cr_assert_eq(vqc_stats_load(path_of("a.json"), &loaded, &error), VQC_OK, "%s", error.message);
-    assert_same(stats, loaded);
+    same_stats_assert(stats, loaded);
     cr_assert_eq(vqc_stats_save(loaded, path_of("b.json"), true, &error), VQC_OK);
     free(b);
     b = text_of(path_of("b.json"));
@@ -138,7 +120,7 @@ Test(stats_file, merging_files, .init = make_folder, .fini = remove_folder)
     const char *const paths[] = {path_of("a.json"), path_of("b.json")};
     cr_assert_eq(vqc_stats_load_merged(paths, 2, &loaded, &error), VQC_OK, "%s", error.message);
     cr_assert_eq(vqc_stats_merge(a, b, &error), VQC_OK);
-    assert_same(a, loaded);
+    same_stats_assert(a, loaded);
     cr_assert_eq(loaded->samples, 6);
     cr_assert_eq(loaded->tensors[2].channel_elements[4], 108);
     vqc_stats_destroy(&loaded);
