@@ -172,6 +172,33 @@ static void float_product(const buffers *b, bool in_cache, vqc_gemm_block *g, vq
                         .n = (width - 2) * width - 2};
 }
 
+/* 3 x 3 depthwise convolutions of 8 channels, 28 x 28 or beyond the caches. */
+static vqc_depthwise depthwise_arguments(const buffers *b, bool in_cache)
+{
+    static float scratch[1 << 16];
+    const size_t size = in_cache ? 28 : 1024;
+    const vqc_depthwise d = {.x = (const void *)b->in,
+                             .x_plane = size * size,
+                             .in_h = size,
+                             .in_w = size,
+                             .weight = (const void *)b->in2,
+                             .kernel_h = 3,
+                             .kernel_w = 3,
+                             .stride_h = 1,
+                             .stride_w = 1,
+                             .dilation_h = 1,
+                             .dilation_w = 1,
+                             .pad_top = 1,
+                             .pad_left = 1,
+                             .out = (void *)b->out,
+                             .out_plane = size * size,
+                             .out_h = size,
+                             .out_w = size,
+                             .channels = VQC_DEPTHWISE_CHANNELS,
+                             .scratch = scratch};
+    return d;
+}
+
 /* Points against a codebook of 256, both in the cache. */
 static vqc_nearest nearest_arguments(const buffers *b, size_t index)
 {
@@ -334,17 +361,21 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
     vqc_taps_row taps;
     float_product(b, in_cache, &block, &taps);
     const bool float_gemm = info->family == VQC_FAMILY_GEMM, tap = info->family == VQC_FAMILY_TAPS;
+    const vqc_depthwise depthwise = depthwise_arguments(b, in_cache);
+    const bool deep = info->family == VQC_FAMILY_DEPTHWISE;
     const vqc_nearest search = nearest_arguments(b, index);
     const bool nearest = info->family == VQC_FAMILY_NEAREST;
     const size_t elements = nearest      ? search.n * search.count * search.dim
                             : float_gemm ? block.m * block.n * block.k
                             : tap        ? taps.n * taps.taps
+                            : deep       ? depthwise.channels * depthwise.out_plane * 9
                             : !gemm      ? elements_for(info, in_cache)
                                          : product.rows * product.cols * product.depth *
                                           (info->family == VQC_FAMILY_INT_GEMM ? 2 : 1);
     vqc_kernel_args a = gemm ? product : arguments(b, info, elements);
     a.gemm = &block;
     a.taps = &taps;
+    a.depthwise = &depthwise;
     vqc_gemm_gather gather;
     if (info->family == VQC_FAMILY_GEMM_GATHER) {
         gather = gather_arguments(b, elements);
@@ -379,11 +410,11 @@ static void bench_kernel(const vqc_bench_options *options, const buffers *b, siz
                               .working_bytes = bytes,
                               .ns_per_element = best[isa] / (double)elements,
                               .speed_over_c = best[VQC_ISA_C] / best[isa]};
-        const double flops = compute                                ? VQC_PROBE_FMA_FLOPS
-                             : gemm || float_gemm || tap || nearest ? 2.0 /* a multiply-add */
-                             : info->family >= VQC_FAMILY_SSE && info->family <= VQC_FAMILY_SSE_COLS
-                                 ? SSE_FLOPS
-                                 : 0.0;
+        const double flops =
+            compute                                        ? VQC_PROBE_FMA_FLOPS
+            : gemm || float_gemm || tap || deep || nearest ? 2.0 /* a multiply-add */
+            : info->family >= VQC_FAMILY_SSE && info->family <= VQC_FAMILY_SSE_COLS ? SSE_FLOPS
+                                                                                    : 0.0;
         r.gflops = flops * (double)elements / best[isa];
         r.peak_gflops = flops > 0.0 ? peaks[isa] : 0.0;
         r.gb_per_s = (double)bytes / best[isa];

@@ -1,6 +1,7 @@
 /* Matrix product kernels on AVX2: tiles of 6 x 16. */
 #include <immintrin.h>
 
+#include "kernels/gemm_x86.h"
 #include "kernels/lanes.h"
 
 #define DECLARE(name, family, kind, ret, params) VQC_KERNEL_DECLARE(avx2, name, ret, params)
@@ -86,28 +87,6 @@ VQC_INLINE __m256 even8(__m256 x, __m256 y)
 VQC_INLINE g16 g16_even(g16 x, g16 y)
 {
     return (g16){even8(x.a, x.b), even8(y.a, y.b)};
-}
-
-typedef __m256 g8;
-
-VQC_INLINE g8 g8_set(float x)
-{
-    return _mm256_set1_ps(x);
-}
-
-VQC_INLINE g8 g8_load(const float *p)
-{
-    return _mm256_loadu_ps(p);
-}
-
-VQC_INLINE void g8_store(float *p, g8 x)
-{
-    _mm256_storeu_ps(p, x);
-}
-
-VQC_INLINE g8 g8_fma(g8 x, g8 y, g8 z)
-{
-    return _mm256_fmadd_ps(x, y, z);
 }
 
 #define GEMM_ROWS 6

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 #endif
 
+#include "kernels/gemm_x86.h"
 #include "kernels/lanes.h"
 
 #define DECLARE(name, family, kind, ret, params) VQC_KERNEL_DECLARE(avx512, name, ret, params)

@@ -601,4 +601,6 @@ void KERNEL(f32_gemm_gather)(const vqc_gemm_gather *g)
     g16_store(out, g16_load(spare));
 }
 
+#include "kernels/depthwise_body.h"
+
 #endif

@@ -44,6 +44,33 @@ void vqc_f32_taps__c(const vqc_taps_row *r)
     }
 }
 
+static float depthwise_at(const vqc_depthwise *d, size_t c, size_t h, size_t w)
+{
+    const float *weight = d->weight + c * d->kernel_h * d->kernel_w;
+    float sum = d->bias != NULL ? d->bias[c] : 0.0f;
+    for (size_t i = 0; i < d->kernel_h; i++) {
+        for (size_t k = 0; k < d->kernel_w; k++) {
+            const size_t row = h * d->stride_h + i * d->dilation_h;
+            const size_t col = w * d->stride_w + k * d->dilation_w;
+            const bool inside = row >= d->pad_top && row - d->pad_top < d->in_h &&
+                                col >= d->pad_left && col - d->pad_left < d->in_w;
+            const float x =
+                inside ? d->x[c * d->x_plane + (row - d->pad_top) * d->in_w + col - d->pad_left]
+                       : 0.0f;
+            sum = fmaf(weight[i * d->kernel_w + k], x, sum);
+        }
+    }
+    return d->clamp ? clamp(sum, d->lo, d->hi) : sum;
+}
+
+void vqc_f32_depthwise__c(const vqc_depthwise *d)
+{
+    for (size_t c = 0; c < d->channels; c++)
+        for (size_t h = 0; h < d->out_h; h++)
+            for (size_t w = 0; w < d->out_w; w++)
+                d->out[c * d->out_plane + h * d->out_w + w] = depthwise_at(d, c, h, w);
+}
+
 void vqc_f32_copy_rows__c(const float *x, size_t rows, size_t cols, size_t x_stride, size_t x_step,
                           float *out, size_t out_stride)
 {

@@ -107,6 +107,42 @@ VQC_INLINE g8 g8_fma(g8 x, g8 y, g8 z)
     return (g8){vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b)};
 }
 
+VQC_INLINE g8 g8_max(g8 x, g8 y)
+{
+    return (g8){PICK(vcgtq_f32, a), PICK(vcgtq_f32, b)};
+}
+
+VQC_INLINE g8 g8_min(g8 x, g8 y)
+{
+    return (g8){PICK(vcltq_f32, a), PICK(vcltq_f32, b)};
+}
+
+VQC_INLINE g8 g8_load_halves(const float *low, const float *high)
+{
+    return (g8){vld1q_f32(low), vld1q_f32(high)};
+}
+
+VQC_INLINE void g8_store_halves(float *low, float *high, g8 x)
+{
+    vst1q_f32(low, x.a);
+    vst1q_f32(high, x.b);
+}
+
+VQC_INLINE void transpose_4x4(float32x4_t *a, float32x4_t *b, float32x4_t *c, float32x4_t *d)
+{
+    const float32x4x2_t ab = vtrnq_f32(*a, *b), cd = vtrnq_f32(*c, *d);
+    *a = vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0]));
+    *b = vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1]));
+    *c = vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0]));
+    *d = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
+}
+
+VQC_INLINE void g8_transpose(g8 *a, g8 *b, g8 *c, g8 *d)
+{
+    transpose_4x4(&a->a, &b->a, &c->a, &d->a);
+    transpose_4x4(&a->b, &b->b, &c->b, &d->b);
+}
+
 #define GEMM_ROWS 6
 #define GEMM_HALF
 #define KERNEL(name) vqc_##name##__neon

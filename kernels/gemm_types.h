@@ -8,6 +8,8 @@
  *   is fast, any mr >= 1 works.
  * - f32_taps: out[i] = finish(chain over t = 0 .. taps-1 of fma(weight[t], x[i + offset[t]], c)):
  *   depthwise and grouped convolutions over planes that are padded beforehand.
+ * - f32_depthwise: out[c][h][w] = finish(chain over kernel rows and columns of fma(weight, x, c))
+ *   of up to 8 channels; x is 0 outside of the plane. See vqc_depthwise.
  * - f32_gemm_pack: x [rows, cols] to panels of `width` columns: out[j / width][row][j % width],
  *   the last panel filled up with zeros: [ceil(cols / width) * rows * width].
  *
@@ -79,5 +81,49 @@ typedef struct vqc_gemm_gather {
     size_t pieces;        /* 1 to 16 */
     float *out;           /* [k][16] */
 } vqc_gemm_gather;
+
+enum {
+    VQC_DEPTHWISE_CHANNELS = 8,
+    VQC_DEPTHWISE_TAPS = 128,  /* at most kernel_h * kernel_w */
+    VQC_DEPTHWISE_RING = 64,   /* at most vqc_depthwise_ring */
+    VQC_DEPTHWISE_WAITING = 64 /* outputs of a channel that are stored together, or more */
+};
+
+/* Channels of a depthwise convolution; the input is zero where a tap lies outside of it. */
+typedef struct vqc_depthwise {
+    const float *x; /* [channels][in_h][in_w], planes x_plane apart */
+    size_t x_plane, in_h, in_w;
+    const float *weight; /* [channels][kernel_h][kernel_w] */
+    const float *bias;   /* [channels] or NULL */
+    size_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w; /* >= 1 */
+    size_t pad_top, pad_left;
+    float *out; /* [channels][out_h][out_w], planes out_plane apart */
+    size_t out_plane, out_h, out_w;
+    size_t channels; /* 1 to 8 */
+    bool clamp;      /* there is no residual */
+    float lo, hi;
+    float *scratch; /* [vqc_depthwise_floats] */
+} vqc_depthwise;
+
+/* Input rows that the taps of an output row span. */
+static inline size_t vqc_depthwise_ring(const vqc_depthwise *d)
+{
+    return (d->kernel_h - 1) * d->dilation_h + 1;
+}
+
+/* Input columns that an output row reads, padding included; out_w > 0. */
+static inline size_t vqc_depthwise_pitch(const vqc_depthwise *d)
+{
+    return (d->out_w - 1) * d->stride_w + (d->kernel_w - 1) * d->dilation_w + 1;
+}
+
+/* Weights, a row of zeros, the ring of input rows and outputs, of 8 channels. The caller sees to it
+ * that nothing overflows. */
+static inline size_t vqc_depthwise_floats(const vqc_depthwise *d)
+{
+    return VQC_DEPTHWISE_CHANNELS *
+           (d->kernel_h * d->kernel_w + (vqc_depthwise_ring(d) + 1) * vqc_depthwise_pitch(d) +
+            VQC_DEPTHWISE_WAITING + d->out_w);
+}
 
 #endif

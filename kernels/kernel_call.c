@@ -63,7 +63,8 @@ void vqc_kernel_tensor_bytes(const vqc_kernel_info *info, size_t elements, int w
     } else if (f >= VQC_FAMILY_MATH_UNARY && f <= VQC_FAMILY_MATH_NORMALIZE) {
         *out_bytes = f == VQC_FAMILY_MATH_MOMENTS ? 0 : float_bytes;
     } else if (f == VQC_FAMILY_PROBE_FMA || f == VQC_FAMILY_NEAREST || f == VQC_FAMILY_INT_GEMM ||
-               f == VQC_FAMILY_INT_TAPS || (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_TAPS)) {
+               f == VQC_FAMILY_INT_TAPS ||
+               (f >= VQC_FAMILY_GEMM_ROWS && f <= VQC_FAMILY_DEPTHWISE)) {
         *in_bytes = 0;
     } else if (f >= VQC_FAMILY_GEMM_PACK && f <= VQC_FAMILY_GEMM_GATHER) {
         *out_bytes = float_bytes;
@@ -324,6 +325,8 @@ static void call_gemm(const vqc_kernels *k, vqc_kernel_family family, const vqc_
         k->f32_gemm(a->gemm);
     else if (family == VQC_FAMILY_TAPS)
         k->f32_taps(a->taps);
+    else if (family == VQC_FAMILY_DEPTHWISE)
+        k->f32_depthwise(a->depthwise);
     else if (family == VQC_FAMILY_GEMM_GATHER)
         k->f32_gemm_gather(a->gather);
     else if (family == VQC_FAMILY_COPY_ROWS)

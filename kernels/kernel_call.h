@@ -56,6 +56,7 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_GEMM_ROWS, /* kernels/gemm_types.h, from here ... */
     VQC_FAMILY_GEMM,
     VQC_FAMILY_TAPS,
+    VQC_FAMILY_DEPTHWISE,
     VQC_FAMILY_GEMM_PACK,
     VQC_FAMILY_COPY_ROWS,
     VQC_FAMILY_GEMM_GATHER, /* ... to here */
@@ -123,6 +124,7 @@ typedef struct vqc_kernel_args {
     size_t depth;               /* of a product, in pairs */
     const vqc_gemm_block *gemm; /* f32_gemm, f32_taps and f32_gemm_gather: everything */
     const vqc_taps_row *taps;
+    const vqc_depthwise *depthwise;
     const vqc_gemm_gather *gather;
     const vqc_nearest *nearest;
     size_t in2_stride;

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/exec/conv_depthwise.h"
 #include "core/exec/conv_planes.h"
 #include "core/exec/gemm_operand.h"
 #include "core/memory.h"
@@ -133,6 +134,9 @@ vqc_status vqc_conv_taps(vqc_exec_call *call, const vqc_conv *conv, const float 
 
     if (count == 0 || conv->out_size == 0) {
         return VQC_OK;
+    }
+    if (vqc_conv_depthwise_fits(conv)) {
+        return vqc_conv_depthwise(call, conv, weights, x, bias, y);
     }
     status = plan_plane(call, conv, &p);
     if (status != VQC_OK) {

@@ -155,6 +155,55 @@ static void test_taps(const test_isa *isa, size_t n, size_t taps)
                "f32_taps %s: n %zu taps %zu: differs from C or writes outside", isa->name, n, taps);
 }
 
+/* out_w outputs a row of a random depthwise convolution. */
+static void test_depthwise(const test_isa *isa, size_t out_w)
+{
+    static float scratch[1 << 16];
+    const size_t shift = below(4);
+    vqc_depthwise d = {.kernel_h = 1 + below(5),
+                       .kernel_w = 1 + below(5),
+                       .stride_h = 1 + below(3),
+                       .stride_w = 1 + below(3),
+                       .dilation_h = 1 + below(2),
+                       .dilation_w = 1 + below(2),
+                       .pad_top = below(4),
+                       .pad_left = below(4),
+                       .out_h = below(7),
+                       .out_w = out_w + 1,
+                       .channels = 1 + below(8),
+                       .clamp = below(2) == 0,
+                       .hi = 6.0f,
+                       .scratch = scratch};
+    const bool wild = below(4) == 0;
+    d.in_h = 1 + below(d.out_h * d.stride_h + d.kernel_h);
+    d.in_w = 1 + below(d.out_w * d.stride_w + d.kernel_w);
+    d.x_plane = d.in_h * d.in_w + below(3);
+    d.out_plane = d.out_h * d.out_w + below(3);
+    const size_t taps = d.kernel_h * d.kernel_w;
+    const size_t x_count = (d.channels - 1) * d.x_plane + d.in_h * d.in_w;
+    const size_t count = (d.channels - 1) * d.out_plane + d.out_h * d.out_w;
+    float *x = array(LEFT, x_count, shift), *w = array(RIGHT, d.channels * taps + 8, shift);
+    float *want = array(WANT, count, shift), *got = array(GOT, count, shift);
+    fill(x, x_count, wild);
+    fill(w, d.channels * taps + 8, wild);
+    d.x = x;
+    d.weight = w;
+    d.bias = below(2) == 0 ? w + d.channels * taps : NULL;
+    memset(want, 0, count * sizeof *want);
+    memset(got, 0, count * sizeof *got);
+    d.out = want;
+    vqc_kernels__c.f32_depthwise(&d);
+    d.out = got;
+    isa->table->f32_depthwise(&d);
+    if (test_breaks("f32_depthwise") && count > 0)
+        got[count / 2] += 1.0f;
+    test_check(vqc_depthwise_floats(&d) <= sizeof scratch / sizeof *scratch &&
+                   same(want, got, count) && intact(got, count, shift),
+               "f32_depthwise %s: %zu channels, %zu x %zu to %zu x %zu, kernel %zu x %zu: differs "
+               "from C or writes outside",
+               isa->name, d.channels, d.in_h, d.in_w, d.out_h, d.out_w, d.kernel_h, d.kernel_w);
+}
+
 static void test_pack(const test_isa *isa, size_t rows, size_t cols)
 {
     static const size_t widths[] = {1, 4, 5, 6, 12, 16};
@@ -285,6 +334,8 @@ void test_gemm_kernel(size_t index, const test_isa *isas, size_t isa_count)
                     test_gemm(&isas[i], below(28), n, below(30));
                 else if (f == VQC_FAMILY_TAPS)
                     test_taps(&isas[i], n + below(3) * 64, below(30));
+                else if (f == VQC_FAMILY_DEPTHWISE)
+                    test_depthwise(&isas[i], n);
                 else if (f == VQC_FAMILY_GEMM_PACK)
                     test_pack(&isas[i], below(20), n);
                 else if (f == VQC_FAMILY_COPY_ROWS)
