@@ -92,18 +92,20 @@ static void show_groups(FILE *stream, vqc_arena *arena, const vqc_inspection *mo
 static const vqc_column plain_columns[] = {
     {"weight", false, 36, 0},    {"operator", false, 8, 3}, {"shape", false, 0, 2},
     {"stored as", false, 12, 0}, {"pattern", false, 0, 4},  {"bytes", true, 0, 0},
-    {"share", true, 0, 1},       {"bits/w", true, 0, 0},
+    {"share", true, 0, 1},       {"bits/w", true, 0, 0},    {"zeros", true, 0, 3},
 };
 static const vqc_column ref_columns[] = {
     {"weight", false, 36, 0},    {"operator", false, 8, 6}, {"shape", false, 0, 7},
     {"stored as", false, 12, 3}, {"before", true, 0, 4},    {"bytes", true, 0, 0},
     {"bits/w", true, 0, 2},      {"SQNR dB", true, 0, 0},   {"MSE", true, 0, 5},
-    {"max error", true, 0, 0},   {"cosine", true, 0, 1},
+    {"max error", true, 0, 0},   {"cosine", true, 0, 1},    {"zeros", true, 0, 2},
 };
 enum {
     PLAIN_COLUMNS = sizeof plain_columns / sizeof *plain_columns,
     REF_COLUMNS = sizeof ref_columns / sizeof *ref_columns
 };
+
+static const double NOTABLE_ZEROS = 0.1;
 
 /* "int8 channel", or the data type of a weight that is stored plainly. */
 static char *stored_as(vqc_arena *arena, const vqc_layer_report *layer)
@@ -111,6 +113,13 @@ static char *stored_as(vqc_arena *arena, const vqc_layer_report *layer)
     if (layer->status == VQC_LAYER_CODED && *layer->codec != '\0')
         return vqc_text_clean(arena, layer->codec);
     return vqc_text_clean(arena, layer->dtype);
+}
+
+/* The share of exact zeros where it is worth a word: every code of few bits has some. */
+static const char *show_zeros(vqc_arena *arena, const vqc_layer_report *layer)
+{
+    double share = layer->elements == 0 ? 0.0 : (double)layer->zeros / (double)layer->elements;
+    return share < NOTABLE_ZEROS ? "" : vqc_text_printf(arena, "%.1f%%", 100.0 * share);
 }
 
 static void add_plain(vqc_table *table, vqc_arena *arena, const vqc_inspection *model,
@@ -125,6 +134,7 @@ static void add_plain(vqc_table *table, vqc_arena *arena, const vqc_inspection *
         vqc_text_count(arena, layer->after_bytes),
         vqc_text_percent(arena, layer->after_bytes, model->size.total_bytes),
         vqc_text_bits(arena, layer->bits_per_weight),
+        show_zeros(arena, layer),
     };
     vqc_table_add(table, VQC_STYLE_NONE, cells);
 }
@@ -147,6 +157,7 @@ static void add_ref(vqc_table *table, vqc_arena *arena, const vqc_layer_report *
         measured && isfinite(layer->metrics.cosine)
             ? vqc_text_printf(arena, "%.6f", layer->metrics.cosine)
             : "-",
+        show_zeros(arena, layer),
     };
     vqc_table_add(table, missing ? VQC_STYLE_BAD : VQC_STYLE_NONE, cells);
 }

@@ -7,9 +7,13 @@
 #include "core/codec/vq_form.h"
 #include "core/emit/patterns.h"
 #include "core/metrics.h"
-#include "core/prune/prune_stage.h"
 #include "core/report.h"
 #include "core/tensor.h"
+
+enum { /* reports speak of zeros from one in so many weights on */
+       NOTABLE_ZEROS = 10,
+       PRUNED_ZEROS = 100 /* in a recipe that prunes */
+};
 
 /* ---- one layer ---- */
 
@@ -51,6 +55,43 @@ static size_t constant_bytes(vqc_encode *r, const vqc_layer *layer)
 static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *arena,
                              vqc_layer_report *out);
 
+/* The error of a pruned layer, coded or (code NULL) as it is, against what it was before. */
+static vqc_status measure_pruned(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
+                                 vqc_layer_report *out)
+{
+    const Onnx__TensorProto *before = vqc_prune_original_of(r->originals, item->layer);
+    vqc_arena *arena = before == NULL ? NULL : vqc_arena_create();
+    vqc_code whole = code == NULL ? (vqc_code){.decision = NULL} : *code;
+    const float *original;
+    const float *now;
+    size_t elements;
+    vqc_status status;
+
+    if (before == NULL) {
+        return VQC_OK;
+    }
+    status = arena == NULL ? vqc_fail_memory(r->error, 0)
+                           : vqc_tensor_borrow_f32(before, arena, &original, &elements, r->error);
+    if (status == VQC_OK && code != NULL) {
+        status = vqc_code_measure(&whole, original, arena, r->error);
+    } else if (status == VQC_OK) {
+        status = vqc_tensor_borrow_f32(item->layer->tensor, arena, &now, &elements, r->error);
+        if (status == VQC_OK) {
+            vqc_error_sums same = {0};
+            vqc_error_sums_add_f32(original, now, elements, &whole.sums);
+            vqc_error_sums_add_f32(now, now, elements, &same);
+            out->coding_metrics = vqc_encode_metrics(&same);
+            vqc_error_sums_add(&r->coding_sums, &same);
+        }
+    }
+    if (status == VQC_OK) {
+        out->metrics = vqc_encode_metrics(&whole.sums);
+        vqc_error_sums_add(&r->sums, &whole.sums);
+    }
+    vqc_arena_destroy(&arena);
+    return status;
+}
+
 /* Whether a layer that stays may be stored without its zeros. */
 static bool may_drop_zeros(const vqc_encode *r, const vqc_plan_layer *item)
 {
@@ -58,7 +99,6 @@ static bool may_drop_zeros(const vqc_encode *r, const vqc_plan_layer *item)
 
     return !layer->is_output && !item->is_static && layer->elements > 0 &&
            layer->rank <= VQC_LAYER_MAX_RANK && item->decision.codec != &vqc_codec_exact &&
-           item->spec.sparse != VQC_SWITCH_OFF &&
            (item->spec.sparse == VQC_SWITCH_ON || vqc_prune_wanted(r->recipe));
 }
 
@@ -86,7 +126,14 @@ static vqc_status keep(vqc_encode *r, vqc_plan_layer *item, vqc_layer_report *ou
         vqc_arena_destroy(&arena);
         return status;
     }
+    if (!r->options->dry_run) {
+        vqc_status status = measure_pruned(r, item, NULL, out);
+        if (status != VQC_OK) {
+            return status;
+        }
+    }
     item->may_code = false;
+    out->dense_bytes = out->before_bytes;
     out->status = VQC_LAYER_KEPT;
     out->codec = "keep";
     out->pattern = "";
@@ -129,19 +176,17 @@ vqc_metrics vqc_encode_metrics(const vqc_error_sums *sums)
 /* The layer's weights, and the smallest storage of its code (*sparse; dense where codes depend on
  * what else is in the file). */
 static vqc_status choose_storage(vqc_encode *r, const vqc_plan_layer *item, vqc_arena *arena,
-                                 const float **weights, vqc_sparse *sparse, size_t *dense_bytes,
-                                 size_t *bytes)
+                                 const float **weights, vqc_sparse *sparse, vqc_sparse_cost *cost)
 {
     size_t elements;
     vqc_status status =
         vqc_tensor_borrow_f32(item->layer->tensor, arena, weights, &elements, r->error);
 
     *sparse = (vqc_sparse){.form = VQC_SPARSE_NONE, .elements = item->layer->elements};
-    *dense_bytes = *bytes = 0;
+    *cost = (vqc_sparse_cost){.sparse_name = ""};
     sparse->kept = sparse->elements;
     if (status == VQC_OK && !item->decision.is_shared) {
-        status = vqc_sparse_choose(r->graph, &item->decision, *weights, sparse, dense_bytes, bytes,
-                                   r->error);
+        status = vqc_sparse_choose(r->graph, &item->decision, *weights, sparse, cost, r->error);
     }
     return status;
 }
@@ -182,8 +227,18 @@ static vqc_status report_coded(vqc_encode *r, const vqc_plan_layer *item, const 
         }
     }
     if (!r->options->dry_run) {
-        out->metrics = vqc_encode_metrics(&code->sums);
-        vqc_error_sums_add(&r->sums, &code->sums);
+        vqc_metrics coding = vqc_encode_metrics(&code->sums);
+        vqc_error_sums_add(&r->coding_sums, &code->sums);
+        if (vqc_prune_original_of(r->originals, item->layer) == NULL) {
+            out->metrics = coding;
+            vqc_error_sums_add(&r->sums, &code->sums);
+        } else {
+            vqc_status status = measure_pruned(r, item, code, out);
+            if (status != VQC_OK) {
+                return status;
+            }
+            out->coding_metrics = coding;
+        }
     }
     return out->codec == NULL || out->pattern == NULL || out->reason == NULL
                ? vqc_fail_memory(r->error, 0)
@@ -216,6 +271,12 @@ static vqc_status correct_by_norms(vqc_encode *r, const vqc_plan_layer *item, co
     return status;
 }
 
+/* Zeros from which on the report says why they gain nothing. */
+static size_t notable_zeros(const vqc_encode *r, const vqc_plan_layer *item)
+{
+    return item->layer->elements / (vqc_prune_wanted(r->recipe) ? PRUNED_ZEROS : NOTABLE_ZEROS) + 1;
+}
+
 static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *arena,
                              vqc_layer_report *out)
 {
@@ -225,10 +286,10 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
     const float *weights;
     vqc_sparse sparse;
     vqc_patch *patch;
-    size_t dense;
+    vqc_sparse_cost cost;
     size_t added;
     size_t removed;
-    vqc_status status = choose_storage(r, item, arena, &weights, &sparse, &dense, &added);
+    vqc_status status = choose_storage(r, item, arena, &weights, &sparse, &cost);
 
     if (status == VQC_ERR_MODEL) {
         return keep(r, item, out, r->error->message);
@@ -236,7 +297,8 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
     code.sparse = sparse.form == VQC_SPARSE_NONE ? NULL : &sparse;
     if (status == VQC_OK && code.sparse == NULL && item->decision.codec == &vqc_codec_exact) {
         return keep(r, item, out,
-                    vqc_sparse_reason(&item->decision, &sparse, dense, added, r->report->arena));
+                    vqc_sparse_reason(&item->decision, &sparse, &cost, notable_zeros(r, item),
+                                      r->report->arena));
     }
     if (status == VQC_OK) {
         status = emit(r, item, &code, &patch);
@@ -276,12 +338,14 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
     if (status == VQC_OK) {
         status = vqc_patch_apply(patch, r->error);
     }
-    out->reason = vqc_sparse_reason(&item->decision, &sparse, dense, added, arena);
+    cost.bytes = added; /* settling may have kept more */
+    out->reason = vqc_sparse_reason(&item->decision, &sparse, &cost, notable_zeros(r, item), arena);
     out->reason = out->reason == NULL ? NULL : vqc_arena_strdup(r->report->arena, out->reason);
     if (status == VQC_OK && out->reason == NULL) { /* the plan's strings end with the plan */
         status = vqc_fail_memory(r->error, 0);
     }
     out->after_bytes = out->before_bytes + added - removed;
+    out->dense_bytes = cost.dense_bytes == 0 ? 0 : out->before_bytes + cost.dense_bytes - removed;
     return status == VQC_OK ? report_coded(r, item, &code, out) : status;
 }
 

@@ -3,6 +3,7 @@
 #define VQC_CORE_ENCODE_LAYERS_H
 
 #include "core/plan.h"
+#include "core/prune/prune_stage.h"
 #include "core/vq/norm_means.h"
 #include "core/vqc.h"
 
@@ -14,9 +15,11 @@ typedef struct vqc_encode {
     const vqc_run_options *options;
     vqc_report *report; /* its layers are filled */
     vqc_error *error;
-    const vqc_norm_means *norm_means; /* means of activations known without data; NULL: none */
-    vqc_error_sums sums;              /* out: of all coded layers */
-    size_t norm_biases;               /* out: biases corrected by norm_means */
+    const vqc_norm_means *norm_means;     /* means of activations known without data; NULL: none */
+    const vqc_prune_originals *originals; /* what pruned weights were; NULL: none */
+    vqc_error_sums sums;        /* out: of all coded and all pruned layers, against the originals */
+    vqc_error_sums coding_sums; /* out: the same against the pruned weights */
+    size_t norm_biases;         /* out: biases corrected by norm_means */
 } vqc_encode;
 
 /*

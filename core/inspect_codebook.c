@@ -160,6 +160,8 @@ bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
     static const char *const steps[] = {"Cast",    "Mul",   "Transpose",
                                         "Reshape", "Slice", "DequantizeLinear"};
     const vqc_value *value = weight->value;
+    const vqc_value *stored;
+    const char *form;
 
     memset(out, 0, sizeof *out);
     for (int i = 0; i < CHAIN_STEPS && value != NULL && value->producer != NULL &&
@@ -168,6 +170,8 @@ bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
         out->is_scaled = out->is_scaled || vqc_node_is(value->producer, "Mul");
         value = input_of(weights, value, 0);
     }
+    stored = value == NULL ? NULL : vqc_weight_stored_codes(weights, value, &form);
+    value = stored == NULL ? value : stored;
     for (int i = 0; i < VQC_VQ_MAX_STAGES && value != NULL && value->producer != NULL &&
                     vqc_node_is(value->producer, "Add");
          i++) {

@@ -506,6 +506,8 @@ const char *vqc_weight_codec(vqc_weights *weights, const vqc_weight *weight, vqc
 {
     const Onnx__TensorProto *tensor = vqc_value_stored_tensor(weight->value);
     const Onnx__NodeProto *node = weight->value->producer;
+    const vqc_value *stored;
+    const char *form;
     long long block;
 
     if (weight->quantized != NULL) {
@@ -525,9 +527,13 @@ const char *vqc_weight_codec(vqc_weights *weights, const vqc_weight *weight, vqc
     if (tensor != NULL) {
         return vqc_dtype_describe(tensor->data_type)->name;
     }
-    tensor = largest_tensor(weights, weight->value, 0);
+    stored = vqc_weight_stored_codes(weights, weight->value, &form);
+    tensor = largest_tensor(weights, stored != NULL ? stored : weight->value, 0);
     if (tensor == NULL) {
         return "computed";
+    }
+    if (stored != NULL && vqc_class_of(tensor->data_type) == VQC_CLASS_F32) {
+        return vqc_dtype_describe(tensor->data_type)->name;
     }
     if (node != NULL && vqc_node_is(node, "Reshape") &&
         input_of(weights, weight->value, 0) != NULL) {

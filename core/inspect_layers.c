@@ -198,10 +198,43 @@ static void discard(const vqc_weights *weights, const vqc_weight *weight)
     }
 }
 
-/* Compares the two as they lie, or, when their layouts differ or may differ because one of them is
- * inside a quantized operator, as their operators compute with them. */
+static uint64_t count_zeros(const float *values, const int64_t *dims, size_t rank)
+{
+    size_t elements;
+    size_t size_bytes;
+
+    return vqc_exec_sizes(dims, rank, sizeof(float), &elements, &size_bytes)
+               ? vqc_kernels_get()->f32_count_zero(values, elements)
+               : 0;
+}
+
+/* Exact zeros among the weights, 0 when they cannot be decoded. Errors: internal ones only. */
+static vqc_status find_zeros(vqc_weights *weights, const vqc_weight *weight, uint64_t *zeros,
+                             vqc_error *error)
+{
+    int64_t dims[VQC_EXEC_MAX_RANK];
+    size_t rank = 0;
+    float *values = NULL;
+    vqc_error why = {0};
+    vqc_status status =
+        vqc_weight_decode(weights, weight, weight->quantized != NULL, &values, dims, &rank, &why);
+
+    *zeros = status == VQC_OK ? count_zeros(values, dims, rank) : 0;
+    free(values);
+    discard(weights, weight);
+    if (status == VQC_ERR_INTERNAL) {
+        *error = why;
+        return status;
+    }
+    return VQC_OK;
+}
+
+/* Also counts the zeros of the first. Compares the two as they lie, or, when their layouts differ
+ * or may differ because one of them is inside a quantized operator, as their operators compute with
+ * them. */
 static vqc_status measure(vqc_weights *weights, const vqc_weight *weight, vqc_weights *reference,
-                          const vqc_weight *original, vqc_error_sums *sums, vqc_error *error)
+                          const vqc_weight *original, vqc_error_sums *sums, uint64_t *zeros,
+                          vqc_error *error)
 {
     vqc_status status = VQC_OK;
     bool done = false;
@@ -226,6 +259,7 @@ static vqc_status measure(vqc_weights *weights, const vqc_weight *weight, vqc_we
             size_t size_bytes;
             if (vqc_exec_sizes(got_dims, got_rank, sizeof(float), &elements, &size_bytes)) {
                 vqc_error_sums_add_f32(want, got, elements, sums);
+                *zeros = count_zeros(got, got_dims, got_rank);
             }
             done = true;
         }
@@ -253,6 +287,7 @@ static vqc_status fill_report(vqc_weights *weights, const vqc_weight *weight, vq
 {
     const Onnx__TensorProto *tensor = vqc_value_stored_tensor(weight->value);
     int64_t *dims = vqc_arena_calloc(arena, weight->rank + 1, sizeof *dims);
+    const char *form;
 
     memset(out, 0, sizeof *out);
     out->name = vqc_arena_strdup(arena, weight->value->name);
@@ -267,7 +302,9 @@ static vqc_status fill_report(vqc_weights *weights, const vqc_weight *weight, vq
     out->codec = weight->quantized == NULL && vqc_weight_codebook(weights, weight, &out->codebook)
                      ? vqc_codebook_name(&out->codebook, arena)
                      : vqc_weight_codec(weights, weight, arena);
-    out->pattern = vqc_arena_strdup(arena, vqc_weight_pattern(weight));
+    (void)vqc_weight_stored_codes(weights, weight->value, &form);
+    out->pattern = vqc_arena_printf(arena, "%s%s%s", vqc_weight_pattern(weight),
+                                    form[0] == '\0' ? "" : ", ", form);
     out->reason = "";
     out->after_bytes = weight->bytes;
     out->bits_per_weight =
@@ -313,7 +350,7 @@ static vqc_status fill_pair(vqc_weights *weights, const vqc_weight *weight, vqc_
         layer->dtype = before.dtype;
         layer->dims = before.dims;
         layer->rank = before.rank;
-        status = measure(weights, weight, reference, original, &sums, &why);
+        status = measure(weights, weight, reference, original, &sums, &layer->zeros, &why);
         if (status == VQC_ERR_INTERNAL) {
             *error = why;
             return status;
@@ -361,6 +398,10 @@ vqc_status vqc_inspect_layers(vqc_weights *weights, vqc_weights *reference, vqc_
         }
         status = fill_report(weights, &weights->items[i], out->arena,
                              &out->layers[out->layer_count], error);
+        if (status == VQC_OK) {
+            status = find_zeros(weights, &weights->items[i], &out->layers[out->layer_count].zeros,
+                                error);
+        }
         if (reference != NULL) {
             out->layers[out->layer_count].reason = "not in the reference";
         }

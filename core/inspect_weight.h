@@ -100,6 +100,14 @@ bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
 /* "DequantizeLinear", "foldable", "MatMulNBits", ...; "" for a stored float tensor. */
 const char *vqc_weight_pattern(const vqc_weight *weight);
 
+/*
+ * The stored codes of a weight whose zeros are not stored (core/emit/emit_sparse.c): they are
+ * spread by CumSum and ScatterElements ("gaps") or Gather ("bit mask"), which is *name then. `from`
+ * is the value to start at. NULL: every code is stored; *name is "".
+ */
+const vqc_value *vqc_weight_stored_codes(const vqc_weights *weights, const vqc_value *from,
+                                         const char **name);
+
 /* Whether the weight is stored as floats, as its operators read it. */
 bool vqc_weight_is_plain(const vqc_weight *weight);
 

@@ -31,6 +31,7 @@ typedef struct run {
     vqc_arena *static_arena;    /* codes of static layers */
     vqc_arena *norm_arena;      /* of norm_means */
     vqc_norm_means *norm_means; /* known before folding; NULL: not wanted, or none */
+    vqc_prune_originals originals;
 } run;
 
 /* ---- planning, and raising the opset when a decision needs it ---- */
@@ -231,6 +232,7 @@ static vqc_status prune(run *r)
         .report = r->report,
         .progress = r->options->run->progress,
         .progress_context = r->options->run->progress_context,
+        .originals = &r->originals,
     };
 
     if (vqc_prune_channels_wanted(r->recipe)) {
@@ -571,6 +573,7 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     if (status == VQC_OK) {
         encode.graph = r.graph;
         encode.norm_means = r.norm_means;
+        encode.originals = &r.originals;
         status = vqc_encode_layers(&encode);
     }
     if (status == VQC_OK && encode.norm_biases > 0) {
@@ -589,6 +592,10 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     report->ir_after = model->proto->ir_version;
     report->metrics = vqc_encode_metrics(&encode.sums);
     report->metrics.cosine = (double)NAN; /* adds up over layers only where each has it */
+    if (r.originals.count > 0) {
+        report->coding_metrics = vqc_encode_metrics(&encode.coding_sums);
+        report->coding_metrics.cosine = (double)NAN;
+    }
     vqc_report_total(report);
     vqc_graph_destroy(&r.graph);
     vqc_arena_destroy(&r.arena);

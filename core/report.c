@@ -93,11 +93,12 @@ vqc_status vqc_report_unchanged(vqc_report *report, const char *reason, vqc_erro
             layer->reason = reason;
             layer->after_bytes = layer->before_bytes;
             layer->zeros = 0;
-            layer->metrics = nothing;
+            layer->dense_bytes = 0;
+            layer->metrics = layer->coding_metrics = nothing;
         }
     }
     report->unchanged = true;
-    report->metrics = nothing;
+    report->metrics = report->coding_metrics = nothing;
     report->opset_after = report->opset_before;
     report->ir_after = report->ir_before;
     report->note_count = 0;

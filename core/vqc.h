@@ -109,7 +109,7 @@ typedef struct vqc_layer_report {
     const int64_t *dims; /* [rank] */
     size_t rank;
     uint64_t elements;
-    uint64_t zeros;   /* weights that are exactly zero, when the recipe prunes; else 0 */
+    uint64_t zeros;   /* weights that are exactly zero; compress: when the recipe prunes, else 0 */
     size_t use_count; /* nodes that read it; > 1: tied */
     vqc_layer_status status;
     const char *codec;      /* "int8 channel", "int4 block 32 asym", "float16", "keep" */
@@ -118,8 +118,11 @@ typedef struct vqc_layer_report {
     size_t before_bytes;    /* serialized tensor with its tags, external payload included */
     size_t after_bytes;     /* everything that replaced it: tensors and nodes */
     double bits_per_weight; /* 8 * after_bytes / elements */
+    size_t dense_bytes;     /* after_bytes if every zero were stored; 0: not known */
     vqc_codebook_report codebook;
-    vqc_metrics metrics;
+    vqc_metrics metrics; /* against the original weight, also of a pruned one */
+    vqc_metrics
+        coding_metrics; /* of a pruned weight: what coding it changed; count 0: not pruned */
 } vqc_layer_report;
 
 typedef struct vqc_file_size {
@@ -207,8 +210,9 @@ typedef struct vqc_report {
     size_t weight_after_bytes;
     size_t coded_count;
     size_t kept_count;
-    vqc_metrics metrics;      /* all coded layers together (count 0 after a dry run) */
-    vqc_layer_report *layers; /* [layer_count], model order */
+    vqc_metrics metrics;        /* all coded or pruned layers together (count 0 after a dry run) */
+    vqc_metrics coding_metrics; /* the same without what pruning changed; count 0: none is pruned */
+    vqc_layer_report *layers;   /* [layer_count], model order */
     size_t layer_count;
     vqc_activation_report *activations; /* [activation_count] static quantization, model order */
     size_t activation_count;

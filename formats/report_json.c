@@ -196,15 +196,15 @@ static void add_size(json_object to, const char *key, const vqc_file_size *size)
 }
 
 /* null when nothing was measured. */
-static void add_metrics(json_object to, const vqc_metrics *metrics)
+static void add_metrics(json_object to, const char *key, const vqc_metrics *metrics)
 {
     json_object item;
 
     if (metrics->count == 0) {
-        keep(to, cJSON_AddNullToObject(to.node, "metrics"));
+        keep(to, cJSON_AddNullToObject(to.node, key));
         return;
     }
-    item = add_object(to, "metrics");
+    item = add_object(to, key);
     add_count(item, "count", metrics->count);
     add_real(item, "mse", metrics->mse);
     add_real(item, "sqnr_db", metrics->sqnr_db);
@@ -268,8 +268,14 @@ static void add_layers(json_object to, const vqc_layer_report *layers, size_t co
         if (layer->zeros > 0) {
             add_count(item, "zeros", layer->zeros);
             add_real(item, "sparsity", (double)layer->zeros / (double)layer->elements);
+            if (layer->dense_bytes > 0) {
+                add_count(item, "dense_bytes", layer->dense_bytes);
+            }
         }
-        add_metrics(item, &layer->metrics);
+        add_metrics(item, "metrics", &layer->metrics);
+        if (layer->coding_metrics.count > 0) {
+            add_metrics(item, "coding_metrics", &layer->coding_metrics);
+        }
     }
 }
 
@@ -486,7 +492,10 @@ char *vqc_report_to_json(const vqc_report *report)
     add_count(root, "weight_after_bytes", report->weight_after_bytes);
     add_count(root, "coded_count", report->coded_count);
     add_count(root, "kept_count", report->kept_count);
-    add_metrics(root, &report->metrics);
+    add_metrics(root, "metrics", &report->metrics);
+    if (report->coding_metrics.count > 0) {
+        add_metrics(root, "coding_metrics", &report->coding_metrics);
+    }
     add_layers(root, report->layers, report->layer_count);
     add_count(root, "folded", report->folded);
     add_count(root, "integer_layers", report->integer_layers);
@@ -520,7 +529,7 @@ char *vqc_inspection_to_json(const vqc_inspection *inspection)
     add_text(root, "producer", inspection->producer);
     add_count(root, "weight_elements", inspection->weight_elements);
     add_real(root, "bits_per_weight", inspection->bits_per_weight);
-    add_metrics(root, &inspection->metrics);
+    add_metrics(root, "metrics", &inspection->metrics);
     add_groups(root, "by_kind", inspection->by_kind, inspection->kind_count);
     add_groups(root, "by_op", inspection->by_op, inspection->op_count);
     add_groups(root, "by_dtype", inspection->by_dtype, inspection->dtype_count);

@@ -21,6 +21,11 @@ static size_t steps_between(size_t gap, int bits)
     return gap == 0 ? 0 : (gap - 1) / longest_gap(bits);
 }
 
+int vqc_sparse_next_gap_bits(int bits)
+{
+    return bits < 8 ? bits + 1 : bits == 8 ? VQC_SPARSE_MAX_GAP_BITS : 0;
+}
+
 void vqc_sparse_count(const float *x, size_t n, vqc_sparse_counts *counts)
 {
     size_t last = 0;
@@ -30,13 +35,14 @@ void vqc_sparse_count(const float *x, size_t n, vqc_sparse_counts *counts)
         if (value_at(x, i) == 0.0f) {
             continue;
         }
-        for (int b = VQC_SPARSE_MIN_GAP_BITS; i - last > 3 && b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+        for (int b = VQC_SPARSE_MIN_GAP_BITS; i - last > 3 && b != 0;
+             b = vqc_sparse_next_gap_bits(b)) {
             counts->entries[b] += steps_between(i - last, b);
         }
         counts->kept++;
         last = i;
     }
-    for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+    for (int b = VQC_SPARSE_MIN_GAP_BITS; b != 0; b = vqc_sparse_next_gap_bits(b)) {
         counts->entries[b] += counts->kept == 0 ? 1 : counts->kept;
     }
 }
@@ -101,12 +107,18 @@ vqc_status vqc_sparse_locate(vqc_sparse *sparse, const float *x, vqc_arena *aren
     return VQC_OK;
 }
 
-void vqc_sparse_gaps(const vqc_sparse *sparse, uint8_t *gaps)
+void vqc_sparse_gaps(const vqc_sparse *sparse, void *gaps)
 {
+    bool is_wide = sparse->gap_bits > 8;
     uint32_t last = 0;
 
     for (size_t i = 0; i < sparse->entries; i++) {
-        gaps[i] = (uint8_t)(sparse->positions[i] - last);
+        uint16_t gap = (uint16_t)(sparse->positions[i] - last);
+        if (is_wide) {
+            memcpy((unsigned char *)gaps + i * sizeof gap, &gap, sizeof gap);
+        } else {
+            ((uint8_t *)gaps)[i] = (uint8_t)gap;
+        }
         last = sparse->positions[i];
     }
 }
@@ -149,8 +161,8 @@ void vqc_sparse_gather(const vqc_sparse *sparse, const void *codes, size_t item_
 const char *vqc_sparse_name(const vqc_sparse *sparse)
 {
     static const char *const gaps[VQC_SPARSE_MAX_GAP_BITS + 1] = {
-        "",           "",           "2-bit gaps", "3-bit gaps", "4-bit gaps",
-        "5-bit gaps", "6-bit gaps", "7-bit gaps", "8-bit gaps"};
+        [2] = "2-bit gaps", [3] = "3-bit gaps", [4] = "4-bit gaps", [5] = "5-bit gaps",
+        [6] = "6-bit gaps", [7] = "7-bit gaps", [8] = "8-bit gaps", [16] = "16-bit gaps"};
 
     return sparse->form == VQC_SPARSE_GAPS   ? gaps[sparse->gap_bits]
            : sparse->form == VQC_SPARSE_MASK ? "bit mask"

@@ -20,15 +20,18 @@ typedef enum vqc_sparse_form {
 
 enum {
     VQC_SPARSE_MIN_GAP_BITS = 2,
-    VQC_SPARSE_MAX_GAP_BITS = 8,
+    VQC_SPARSE_MAX_GAP_BITS = 16,
     VQC_SPARSE_OPSET = 11 /* CumSum, ScatterElements and BitShift are there */
 };
+
+/* The width of gaps above `bits`: 2 to 8 and 16 are stored; 0 behind the last. */
+int vqc_sparse_next_gap_bits(int bits);
 
 /* What is kept, and how many entries each width of gaps takes. */
 typedef struct vqc_sparse_counts {
     size_t elements;
     size_t kept;
-    size_t entries[VQC_SPARSE_MAX_GAP_BITS + 1]; /* by width of a gap; 0, 1 unused */
+    size_t entries[VQC_SPARSE_MAX_GAP_BITS + 1]; /* by width of a gap */
 } vqc_sparse_counts;
 
 /*
@@ -59,8 +62,9 @@ vqc_sparse vqc_sparse_of(const vqc_sparse_counts *counts, vqc_sparse_form form, 
 vqc_status vqc_sparse_locate(vqc_sparse *sparse, const float *x, vqc_arena *arena,
                              vqc_error *error);
 
-/* gaps [entries] of a GAPS storage with positions: the first from element 0. */
-void vqc_sparse_gaps(const vqc_sparse *sparse, uint8_t *gaps);
+/* gaps [entries] of a GAPS storage with positions: the first from element 0. uint8, or uint16 where
+ * they have 16 bits. */
+void vqc_sparse_gaps(const vqc_sparse *sparse, void *gaps);
 
 /* mask [elements] (0 or 1) of a MASK storage with positions. */
 void vqc_sparse_mask(const vqc_sparse *sparse, uint8_t *mask);

@@ -4,10 +4,6 @@
 
 #include "core/tensor.h"
 
-enum {
-    NOTABLE_ZEROS = 10 /* reports speak of zeros from one weight in ten on */
-};
-
 static bool is_float_codec(const vqc_decision *d)
 {
     return d->codec == &vqc_codec_float16 || d->codec == &vqc_codec_bfloat16 ||
@@ -79,18 +75,25 @@ static vqc_status weigh(vqc_graph *graph, const vqc_decision *d, const vqc_spars
     return emitter.status;
 }
 
-/* Takes the form when it is smaller than what was best. */
+/* Weighs a form and takes it when it is smaller than what was best. */
 static vqc_status try_form(vqc_graph *graph, const vqc_decision *d, const vqc_sparse *form,
-                           vqc_sparse *best, size_t *best_bytes, vqc_error *error)
+                           vqc_sparse *best, vqc_sparse_cost *cost, vqc_error *error)
 {
     size_t bytes;
     vqc_status status = weigh(graph, d, form, &bytes, error);
 
-    if (status == VQC_OK && bytes < *best_bytes) {
-        *best = *form;
-        *best_bytes = bytes;
+    if (status != VQC_OK) {
+        return status;
     }
-    return status;
+    if (cost->sparse_bytes == 0 || bytes < cost->sparse_bytes) {
+        cost->sparse_bytes = bytes;
+        cost->sparse_name = vqc_sparse_name(form);
+    }
+    if (bytes < cost->bytes) {
+        *best = *form;
+        cost->bytes = bytes;
+    }
+    return VQC_OK;
 }
 
 /* 1 where the tensor has any bit set, else 0, in `arena`: a double below the range of float, or a
@@ -156,17 +159,17 @@ vqc_status vqc_sparse_count_layer(const vqc_decision *d, const float *weights,
 }
 
 vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const float *weights,
-                             vqc_sparse *sparse, size_t *dense_bytes, size_t *bytes,
-                             vqc_error *error)
+                             vqc_sparse *sparse, vqc_sparse_cost *cost, vqc_error *error)
 {
     vqc_sparse_counts counts;
     vqc_sparse form;
-    size_t best;
-    vqc_status status = weigh(graph, d, NULL, &best, error);
+    vqc_sparse_cost local;
+    vqc_sparse_cost *c = cost == NULL ? &local : cost;
+    vqc_status status;
 
-    if (dense_bytes != NULL) {
-        *dense_bytes = best;
-    }
+    *c = (vqc_sparse_cost){.sparse_name = ""};
+    status = weigh(graph, d, NULL, &c->dense_bytes, error);
+    c->bytes = c->dense_bytes;
     if (status == VQC_OK) {
         status = vqc_sparse_count_layer(d, weights, &counts, error);
     }
@@ -176,15 +179,12 @@ vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const floa
     *sparse = vqc_sparse_of(&counts, VQC_SPARSE_NONE, 0);
     if (counts.kept < counts.elements && vqc_sparse_obstacle(d) == NULL) {
         form = vqc_sparse_of(&counts, VQC_SPARSE_MASK, 0);
-        status = try_form(graph, d, &form, sparse, &best, error);
-        for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS && status == VQC_OK;
-             b++) {
+        status = try_form(graph, d, &form, sparse, c, error);
+        for (int b = VQC_SPARSE_MIN_GAP_BITS; b != 0 && status == VQC_OK;
+             b = vqc_sparse_next_gap_bits(b)) {
             form = vqc_sparse_of(&counts, VQC_SPARSE_GAPS, b);
-            status = try_form(graph, d, &form, sparse, &best, error);
+            status = try_form(graph, d, &form, sparse, c, error);
         }
-    }
-    if (bytes != NULL) {
-        *bytes = best;
     }
     return status;
 }
@@ -217,7 +217,7 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
         decoded[i] = weight != 0.0f ? weight : decoded[i];
     }
     if (!same) {
-        status = vqc_sparse_choose(graph, code->decision, decoded, sparse, NULL, NULL, error);
+        status = vqc_sparse_choose(graph, code->decision, decoded, sparse, NULL, error);
     }
     if (status != VQC_OK || sparse->form == VQC_SPARSE_NONE) {
         return status;
@@ -239,8 +239,8 @@ const char *vqc_sparse_pattern(const vqc_code *code, vqc_arena *arena)
                : vqc_arena_printf(arena, "%s, %s", name, vqc_sparse_name(code->sparse));
 }
 
-const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse, size_t dense_bytes,
-                              size_t bytes, vqc_arena *arena)
+const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse,
+                              const vqc_sparse_cost *cost, size_t notable, vqc_arena *arena)
 {
     size_t zeros = sparse->elements - sparse->kept;
     double percent = 100.0 * (double)zeros / (double)sparse->elements;
@@ -248,12 +248,18 @@ const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse, s
     const char *joint = d->reason[0] != '\0' ? "; " : "";
 
     if (sparse->form != VQC_SPARSE_NONE) {
-        return vqc_arena_printf(arena, "%s%s%.1f%% zeros: %zu bytes as %s, %zu dense", d->reason,
-                                joint, percent, bytes, vqc_sparse_name(sparse), dense_bytes);
+        return vqc_arena_printf(arena, "%s%s%.1f%% zeros save %zu bytes: %zu as %s, %zu dense",
+                                d->reason, joint, percent, cost->dense_bytes - cost->bytes,
+                                cost->bytes, vqc_sparse_name(sparse), cost->dense_bytes);
     }
-    if (zeros * NOTABLE_ZEROS < sparse->elements) {
+    if (zeros < notable) {
         return d->reason;
     }
-    return vqc_arena_printf(arena, "%s%s%.1f%% zeros do not make it smaller: %s", d->reason, joint,
-                            percent, obstacle != NULL ? obstacle : "dense is the smallest form");
+    if (obstacle != NULL || cost->sparse_bytes == 0) {
+        return vqc_arena_printf(arena, "%s%s%.1f%% zeros gain nothing: %s", d->reason, joint,
+                                percent, obstacle != NULL ? obstacle : "stored dense");
+    }
+    return vqc_arena_printf(arena, "%s%s%.1f%% zeros gain nothing: %zu bytes dense, %zu as %s",
+                            d->reason, joint, percent, cost->dense_bytes, cost->sparse_bytes,
+                            cost->sparse_name);
 }

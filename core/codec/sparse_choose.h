@@ -12,15 +12,21 @@ const char *vqc_sparse_obstacle(const vqc_decision *decision);
 vqc_status vqc_sparse_count_layer(const vqc_decision *decision, const float *weights,
                                   vqc_sparse_counts *counts, vqc_error *error);
 
+/* What the storage of one weight's code adds to the file. */
+typedef struct vqc_sparse_cost {
+    size_t dense_bytes;
+    size_t bytes;            /* of the chosen form */
+    size_t sparse_bytes;     /* of the smallest sparse form, also where dense is smaller; 0: none */
+    const char *sparse_name; /* of that form: "bit mask"; "" */
+} vqc_sparse_cost;
+
 /*
  * The smallest storage for weights [elements] (may be unaligned; what is 0 is not kept): every form
- * is emitted with sizes only and weighed, dense wins ties. *sparse has no positions. *dense_bytes,
- * *bytes (may be NULL): what the dense and the chosen form would add to the file. Errors: those of
- * emitting.
+ * is emitted with sizes only and weighed, dense wins ties. *sparse has no positions. *cost (may be
+ * NULL). Errors: those of emitting.
  */
 vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *decision, const float *weights,
-                             vqc_sparse *sparse, size_t *dense_bytes, size_t *bytes,
-                             vqc_error *error);
+                             vqc_sparse *sparse, vqc_sparse_cost *cost, vqc_error *error);
 
 /*
  * After fit: finds the positions of what *sparse (by vqc_sparse_choose) keeps of `code`, in
@@ -36,11 +42,10 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
 const char *vqc_sparse_pattern(const vqc_code *code, vqc_arena *arena);
 
 /*
- * The decision's reason, and behind it what the zeros of the layer gained, or why they did not;
- * nothing when they are few and the storage is dense. dense_bytes, bytes: by vqc_sparse_choose.
- * NULL: out of memory.
+ * The decision's reason, and behind it what the zeros of the layer gained, or why they gain
+ * nothing; the latter from `notable` zeros on. cost: by vqc_sparse_choose. NULL: out of memory.
  */
 const char *vqc_sparse_reason(const vqc_decision *decision, const vqc_sparse *sparse,
-                              size_t dense_bytes, size_t bytes, vqc_arena *arena);
+                              const vqc_sparse_cost *cost, size_t notable, vqc_arena *arena);
 
 #endif

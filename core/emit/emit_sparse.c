@@ -54,14 +54,16 @@ static const char *running_sum(vqc_emitter *e, const char *x)
 static const char *emit_positions(vqc_emitter *e, const vqc_sparse *sparse)
 {
     const int64_t dims[1] = {(int64_t)sparse->entries};
-    uint8_t *gaps = new_bytes(e, sparse, sparse->entries);
+    size_t width = sparse->gap_bits > 8 ? 2 : 1;
+    uint8_t *gaps = new_bytes(e, sparse, sparse->entries * width);
     const char *name;
 
     if (gaps != NULL) {
         vqc_sparse_gaps(sparse, gaps);
     }
-    name = sparse->gap_bits == 8
-               ? vqc_emit_payload(e, "g", VQC_DTYPE_UINT8, dims, 1, gaps, sparse->entries)
+    name = sparse->gap_bits >= 8
+               ? vqc_emit_payload(e, "g", width == 1 ? VQC_DTYPE_UINT8 : VQC_DTYPE_UINT16, dims, 1,
+                                  gaps, sparse->entries * width)
                : vqc_emit_unpack(e, gaps, sparse->entries, sparse->gap_bits, dims, 1);
     return running_sum(e, vqc_emit_cast(e, name, VQC_DTYPE_INT32, VQC_FRESH));
 }

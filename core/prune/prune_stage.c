@@ -346,6 +346,36 @@ static vqc_status note_result(vqc_prune_parts *r)
                            elements > 0 ? 100.0 * (double)zeros / (double)elements : 0.0);
 }
 
+/* The final weights; stage->originals gets what they were. */
+static vqc_status write_and_remember(vqc_prune_parts *r)
+{
+    vqc_prune_originals *originals = r->stage->originals;
+    vqc_arena *arena = r->stage->model->arena;
+    size_t count = 0;
+    vqc_status status;
+
+    if (originals == NULL) {
+        return write_parts(r, arena, true);
+    }
+    originals->items = vqc_arena_calloc(arena, r->count + 1, sizeof *originals->items);
+    if (originals->items == NULL) {
+        return vqc_fail_memory(r->error, r->count * sizeof *originals->items);
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->parts[i].pruned != NULL) {
+            vqc_prune_original *o = &originals->items[count++];
+            o->tensor = r->parts[i].layer->tensor;
+            o->before = *o->tensor;
+        }
+    }
+    status = write_parts(r, arena, true);
+    for (size_t i = 0; i < count; i++) {
+        originals->items[i].pruned = originals->items[i].tensor->raw_data.data;
+    }
+    originals->count = count;
+    return status;
+}
+
 static vqc_status run(vqc_prune_parts *r)
 {
     const vqc_prune_options *options = &r->stage->recipe->prune;
@@ -367,7 +397,7 @@ static vqc_status run(vqc_prune_parts *r)
                      : prune_to(r, isnan(options->sparsity) ? 0.0 : options->sparsity);
     }
     if (status == VQC_OK) {
-        status = write_parts(r, r->stage->model->arena, true);
+        status = write_and_remember(r);
     }
     return status == VQC_OK ? note_result(r) : status;
 }
@@ -403,6 +433,18 @@ vqc_status vqc_prune_run(const vqc_prune_stage *stage, vqc_error *error)
 }
 
 /* ---- what others ask of pruned weights ---- */
+
+const Onnx__TensorProto *vqc_prune_original_of(const vqc_prune_originals *originals,
+                                               const vqc_layer *layer)
+{
+    for (size_t i = 0; originals != NULL && i < originals->count; i++) {
+        const vqc_prune_original *o = &originals->items[i];
+        if (o->tensor == layer->tensor) {
+            return layer->tensor->raw_data.data == o->pruned ? &o->before : NULL;
+        }
+    }
+    return NULL;
+}
 
 size_t vqc_prune_zeros(const vqc_layer *layer)
 {

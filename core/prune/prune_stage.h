@@ -6,6 +6,18 @@
 #include "core/plan.h"
 #include "core/report.h"
 
+/* A weight as it was before it was pruned. */
+typedef struct vqc_prune_original {
+    const Onnx__TensorProto *tensor; /* of the model, pruned now */
+    const void *pruned;              /* its payload then: another one was changed since */
+    Onnx__TensorProto before;        /* borrows what the model still holds */
+} vqc_prune_original;
+
+typedef struct vqc_prune_originals {
+    vqc_prune_original *items; /* [count] in the model's arena */
+    size_t count;
+} vqc_prune_originals;
+
 typedef struct vqc_prune_stage {
     vqc_model *model;
     const vqc_recipe *recipe;
@@ -14,6 +26,7 @@ typedef struct vqc_prune_stage {
     vqc_report *report;
     void (*progress)(void *context, const char *stage, size_t done, size_t total);
     void *progress_context;
+    vqc_prune_originals *originals; /* out: of the weights that were pruned; may be NULL */
 } vqc_prune_stage;
 
 /*
@@ -31,6 +44,10 @@ typedef struct vqc_prune_stage {
  * are none, what running the model reports, out of memory.
  */
 vqc_status vqc_prune_run(const vqc_prune_stage *stage, vqc_error *error);
+
+/* The tensor of this layer before it was pruned; NULL when it was not, or was changed since. */
+const Onnx__TensorProto *vqc_prune_original_of(const vqc_prune_originals *originals,
+                                               const vqc_layer *layer);
 
 /* Exact zeros among the weights of a layer; 0 when they cannot be read. */
 size_t vqc_prune_zeros(const vqc_layer *layer);

@@ -67,9 +67,9 @@ SAME_BYTES_RECIPES = ["int8", "int4-block32", "float16", "int3", "int4-mse"]
 
 # static_zoo.py runs these, with samples.
 NEED_SAMPLES = {"int8-static", "int8-qoperator", "int16-static", "fold", "prune-int8-static"}
-# These fold or prune before they code: their weights are not those of the source any more, so that the error of
+# These fold, or take channels out, before they code: their weights are not those of the source any more, so that the error of
 # coding, which compress reports, is not the distance from the source, which `report --ref` measures.
-CHANGE_FIRST = {"vq-4bit", "vq-2bit", "vq-int8-runtime", "prune-50", "prune-int8", "prune-vq", "prune-channels"}
+CHANGE_FIRST = {"vq-4bit", "vq-2bit", "vq-int8-runtime", "prune-vq", "prune-channels"}
 
 
 def recipes():
@@ -321,7 +321,14 @@ def compare_golden(model, recipe, facts, results, bounds, bad):
                        f"{facts['output_sqnr_db']:.2f} dB", row["min_output_sqnr_db"] + " dB")
 
 
-def write_golden(outcomes):
+def merged(path, rows):
+    """The committed rows with those in `rows` in place of the old ones, or behind them."""
+    new = by_key(rows)
+    old = [new.pop((row["model"], row["recipe"]), row) for row in common.read_csv(path)]
+    return old + list(new.values())
+
+
+def write_golden(outcomes, everything):
     rows, bounds = [], []
     for model, results in outcomes.items():
         for recipe, (facts, _) in results.items():
@@ -331,6 +338,8 @@ def write_golden(outcomes):
                 bound = min(facts["output_sqnr_db"] - BOUND_MARGIN_DB, BOUND_CEILING_DB)
                 bounds.append({"model": model, "recipe": recipe, "min_output_sqnr_db": f"{math.floor(bound)}"
                                if math.isfinite(bound) else "-inf"})
+    if not everything:
+        rows, bounds = merged(RESULTS, rows), merged(BOUNDS, bounds)
     common.write_csv(RESULTS, RESULT_KEYS, rows, "Sizes and weight errors of the zoo under every recipe; `make golden`.")
     common.write_csv(BOUNDS, BOUND_KEYS, bounds,
                      "The least SQNR of the worst model output against the source's outputs, in dB; `make golden`.")
@@ -347,7 +356,7 @@ def main():
     parser.add_argument("--work", default="build/zoo")
     parser.add_argument("--model", action="append", help="only this model (repeatable)")
     parser.add_argument("--recipe", action="append", help="only this recipe (repeatable)")
-    parser.add_argument("--write-golden", action="store_true")
+    parser.add_argument("--write-golden", action="store_true", help="with --model, --recipe: of these only")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
 
@@ -369,7 +378,7 @@ def main():
             print(f"{name}: {len(results)} recipes, {wrong} with failures, {seconds:.1f} s", flush=True)
     outcomes = {model.name: outcomes[model.name] for model in models}
     if options.write_golden:
-        write_golden(outcomes)
+        write_golden(outcomes, not options.model and not options.recipe)
     results, bounds = by_key(common.read_csv(RESULTS)), by_key(common.read_csv(BOUNDS))
     if os.environ.get("VQC_DELIBERATE_FAILURE"):
         for row in results.values():

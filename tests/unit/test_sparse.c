@@ -37,7 +37,7 @@ static void check_storage(const float *x, size_t n, vqc_sparse_form form, int bi
     vqc_arena *arena = vqc_arena_create();
     float *stored = vqc_arena_calloc(arena, n + 2, sizeof *stored);
     float *back = vqc_arena_calloc(arena, n + 1, sizeof *back);
-    uint8_t *side = vqc_arena_calloc(arena, n + 2, 1);
+    uint8_t *side = vqc_arena_calloc(arena, n + 2, 2);
     vqc_sparse_counts counts;
     vqc_sparse sparse;
     size_t at = 0;
@@ -50,9 +50,10 @@ static void check_storage(const float *x, size_t n, vqc_sparse_form form, int bi
     if (form == VQC_SPARSE_GAPS) {
         vqc_sparse_gaps(&sparse, side);
         for (size_t i = 0; i < sparse.entries; i++) {
-            cr_assert(side[i] < 1 << bits);
-            cr_assert(i == 0 || side[i] > 0);
-            at += side[i];
+            size_t gap = bits > 8 ? ((const uint16_t *)(const void *)side)[i] : side[i];
+            cr_assert(gap < (size_t)1 << bits);
+            cr_assert(i == 0 || gap > 0);
+            at += gap;
             back[at] = stored[i];
         }
     } else {
@@ -77,7 +78,7 @@ Test(sparse, positions_are_found_again)
         for (size_t s = 0; s < sizeof shares / sizeof shares[0]; s++) {
             float *x = pruned(arena, n, shares[s], n * 7 + s);
             check_storage(x, n, VQC_SPARSE_MASK, 0);
-            for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+            for (int b = VQC_SPARSE_MIN_GAP_BITS; b != 0; b = vqc_sparse_next_gap_bits(b)) {
                 check_storage(x, n, VQC_SPARSE_GAPS, b);
             }
         }
@@ -91,7 +92,7 @@ Test(sparse, gaps_at_their_limits)
     static float x[2000];
 
     for (size_t at = 0; at < 800; at++) {
-        for (int b = VQC_SPARSE_MIN_GAP_BITS; b <= VQC_SPARSE_MAX_GAP_BITS; b++) {
+        for (int b = VQC_SPARSE_MIN_GAP_BITS; b != 0; b = vqc_sparse_next_gap_bits(b)) {
             memset(x, 0, sizeof x);
             x[at] = 1.0f;
             check_storage(x, 800, VQC_SPARSE_GAPS, b);
@@ -210,8 +211,9 @@ static size_t all_shares(const layer_case *layer, const coded_layer_options *o,
     size_t written = 0;
 
     for (size_t s = 0; s < sizeof SHARES / sizeof SHARES[0]; s++) {
+        int bits = 2 + (int)(s + layer->rank) % 8;
+        written += write_form(layer, *o, spec, SHARES[s], bits == 9 ? 16 : bits) ? 1 : 0;
         written += write_form(layer, *o, spec, SHARES[s], 0) ? 1 : 0;
-        written += write_form(layer, *o, spec, SHARES[s], 2 + (int)(s + layer->rank) % 7) ? 1 : 0;
     }
     return written;
 }
@@ -299,7 +301,7 @@ Test(sparse, kept_floats_are_the_same_bits)
     for (size_t i = 0; i < 4096; i++) {
         kept += values[i] != 0.0f || signbit(values[i]) ? 1 : 0;
     }
-    for (int bits = 0; bits <= VQC_SPARSE_MAX_GAP_BITS; bits += bits == 0 ? 2 : 1) {
+    for (int bits = 0; bits <= 16; bits += bits == 0 ? 2 : bits == 8 ? 8 : bits < 8 ? 1 : 2) {
         coded_layer c = coded_layer_make(&o, dims, 2, values, &spec);
         vqc_patch *patch;
         c.decision.codec = &vqc_codec_exact;
@@ -384,10 +386,15 @@ static void weigh_matrix(double zeros, int64_t opset, vqc_sparse *sparse, size_t
     vqc_weight_spec spec = coded_layer_spec("int", 8, VQC_GRANULARITY_CHANNEL, true);
     coded_layer_options o = options_at(opset);
     coded_layer c = coded_layer_make(&o, dims, 2, pruned(arena, 512 * 512, zeros, 5), &spec);
+    vqc_sparse_cost cost;
     vqc_error error = {0};
 
-    cr_assert_eq(vqc_sparse_choose(c.graph, &c.decision, c.weights, sparse, dense, bytes, &error),
-                 VQC_OK, "%s", error.message);
+    cr_assert_eq(vqc_sparse_choose(c.graph, &c.decision, c.weights, sparse, &cost, &error), VQC_OK,
+                 "%s", error.message);
+    *dense = cost.dense_bytes;
+    *bytes = cost.bytes;
+    cr_assert(cost.bytes <= cost.dense_bytes);
+    cr_assert(cost.sparse_bytes == 0 || cost.bytes <= cost.sparse_bytes);
     coded_layer_end(&c);
     vqc_arena_destroy(&arena);
 }
@@ -441,8 +448,7 @@ Test(sparse, codes_that_are_not_zero_are_kept)
     size_t kept;
     vqc_error error = {0};
 
-    cr_assert_eq(vqc_sparse_choose(c.graph, &c.decision, c.weights, &sparse, NULL, NULL, &error),
-                 VQC_OK);
+    cr_assert_eq(vqc_sparse_choose(c.graph, &c.decision, c.weights, &sparse, NULL, &error), VQC_OK);
     kept = sparse.kept;
     coded_layer_fit(&c);
     for (size_t i = 0, left = 5; i < 4096 && left > 0; i++) {
