@@ -232,8 +232,10 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
                         f != VQC_FAMILY_INT_DIVIDE);
     const bool pack = f == VQC_FAMILY_INT_PACK_ROWS || f == VQC_FAMILY_INT_PACK_COLS;
     const bool is_unsigned = info->kind == VQC_KIND_U8 || info->kind == VQC_KIND_U16;
-    /* keys: the second level, under the exponents of 0.5 .. 1; groups: 2 of 4 */
-    const bool keys = f == VQC_FAMILY_KEY_HISTOGRAM;
+    /* from 0.5 on, the first two 1/256 of the keys up to 1 apart */
+    static const uint32_t bounds[VQC_COUNT_BOUNDS] = {0x3f000000, 0x3f008000, 0x3f100000,
+                                                      0x3f200000, 0x3f300000, 0x3f400000,
+                                                      0x3f500000, 0x3f600000};
     const bool normalize = f == VQC_FAMILY_MATH_NORMALIZE;
     const size_t cols = is_2d ? COLS : elements;
     return (vqc_kernel_args){
@@ -260,8 +262,8 @@ static vqc_kernel_args arguments(const buffers *b, const vqc_kernel_info *info, 
                  : f == VQC_FAMILY_GEMM_PACK ? (int)VQC_GEMM_COLS
                                              : WIDTH,
         .inv_bin_width = (float)HALF_BINS,
-        .half_bins = keys ? 0x3f000000u >> 22 : HALF_BINS,
-        .shift = keys ? 1 : 0,
+        .half_bins = HALF_BINS,
+        .bounds = bounds,
         .depth = f == VQC_FAMILY_GROUP_MASK ? 2 : 0,
         .counts = b->counts,
         .min = b->min,

@@ -139,8 +139,11 @@ static void call_prune(const vqc_kernels *k, size_t index, const vqc_kernel_args
     case VQC_INDEX_f32_score_cols:
         k->f32_score_cols(a->in, a->rows, a->cols, a->in_stride, a->scale, a->out, a->out_stride);
         break;
-    case VQC_INDEX_f32_key_histogram:
-        k->f32_key_histogram(a->in, a->cols, a->shift, a->half_bins, a->counts);
+    case VQC_INDEX_f32_count_above:
+        k->f32_count_above(a->in, a->cols, a->bounds, a->counts);
+        break;
+    case VQC_INDEX_f32_gather_keys:
+        r->count = k->f32_gather_keys(a->in, a->cols, a->bounds, a->out);
         break;
     case VQC_INDEX_f32_threshold_mask:
         k->f32_threshold_mask(a->in, a->cols, a->a, a->out);

@@ -10,7 +10,8 @@ typedef enum vqc_kernel_family {
     VQC_FAMILY_STATS,
     VQC_FAMILY_TRANSPOSE,  /* kernels/kernel_list_move.h */
     VQC_FAMILY_SCORE_COLS, /* kernels/kernel_list_prune.h, from here ... */
-    VQC_FAMILY_KEY_HISTOGRAM,
+    VQC_FAMILY_COUNT_ABOVE,
+    VQC_FAMILY_GATHER_KEYS,
     VQC_FAMILY_THRESHOLD_MASK,
     VQC_FAMILY_GROUP_MASK,
     VQC_FAMILY_COUNT_ZERO, /* ... to here */
@@ -115,7 +116,8 @@ typedef struct vqc_kernel_args {
     int shift, width;
     float inv_bin_width;
     uint32_t half_bins;
-    uint64_t *counts;           /* [2 * half_bins] */
+    uint64_t *counts;           /* [2 * half_bins] or [VQC_COUNT_BOUNDS] */
+    const uint32_t *bounds;     /* keys of pruning */
     float *min, *max;           /* [rows] or [cols] */
     double *sse;                /* [rows] or [cols] */
     size_t iterations;          /* of the probe */

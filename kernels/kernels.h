@@ -39,6 +39,7 @@
 enum {
     VQC_LANES = 16,                 /* float lanes of a reduction: one 512-bit vector */
     VQC_CHUNK = 1024,               /* elements between flushes of the lanes into double */
+    VQC_COUNT_BOUNDS = 8,           /* of f32_count_above */
     VQC_HISTOGRAM_HALF_BINS = 4096, /* most that f32_histogram takes */
     VQC_MOMENTS_ROWS = 64,          /* rows that f32_moments_cols adds in float */
     VQC_PROBE_FMA_FLOPS = 384       /* float operations in one iteration of probe_fma */

@@ -25,31 +25,17 @@ VQC_INLINE void move_block(const float *x, size_t x_stride, float *out, size_t o
 #else
 enum { MOVE_BLOCK = 8 };
 
-/* Rows i and i + 4 of an 8 x 8 block in one register, left or right half. */
-VQC_INLINE __m256 move_halves(const float *x, size_t x_stride, size_t i)
-{
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x + i * x_stride)),
-                                _mm_loadu_ps(x + (i + 4) * x_stride), 1);
-}
-
-/* Four columns of an 8 x 8 block: rows 0 to 3 lie in the lower half of the registers, 4 to 7 in
- * the upper, so that no step crosses the halves. */
-VQC_INLINE void move_half_block(const float *x, size_t x_stride, float *out, size_t out_stride)
-{
-    const __m256 r0 = move_halves(x, x_stride, 0), r1 = move_halves(x, x_stride, 1);
-    const __m256 r2 = move_halves(x, x_stride, 2), r3 = move_halves(x, x_stride, 3);
-    const __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpackhi_ps(r0, r1);
-    const __m256 c = _mm256_unpacklo_ps(r2, r3), d = _mm256_unpackhi_ps(r2, r3);
-    _mm256_storeu_ps(out, _mm256_shuffle_ps(a, c, _MM_SHUFFLE(1, 0, 1, 0)));
-    _mm256_storeu_ps(out + out_stride, _mm256_shuffle_ps(a, c, _MM_SHUFFLE(3, 2, 3, 2)));
-    _mm256_storeu_ps(out + 2 * out_stride, _mm256_shuffle_ps(b, d, _MM_SHUFFLE(1, 0, 1, 0)));
-    _mm256_storeu_ps(out + 3 * out_stride, _mm256_shuffle_ps(b, d, _MM_SHUFFLE(3, 2, 3, 2)));
-}
-
 VQC_INLINE void move_block(const float *x, size_t x_stride, float *out, size_t out_stride)
 {
-    move_half_block(x, x_stride, out, out_stride);
-    move_half_block(x + 4, x_stride, out + 4 * out_stride, out_stride);
+#pragma GCC unroll 2
+    for (size_t half = 0; half < MOVE_BLOCK; half += 4) {
+        __m256 cols[4];
+        halves_cols4(x + half, x_stride, cols);
+        _mm256_storeu_ps(out + half * out_stride, cols[0]);
+        _mm256_storeu_ps(out + (half + 1) * out_stride, cols[1]);
+        _mm256_storeu_ps(out + (half + 2) * out_stride, cols[2]);
+        _mm256_storeu_ps(out + (half + 3) * out_stride, cols[3]);
+    }
 }
 #endif
 

@@ -10,15 +10,18 @@ void vqc_f32_score_cols__c(const float *x, size_t rows, size_t cols, size_t x_st
                 fabsf(((const vqc_f32_at *)(x + r * x_stride))[c]) * scale[c];
 }
 
-void vqc_f32_key_histogram__c(const float *x, size_t n, int level, uint32_t prefix,
-                              uint64_t *counts)
+void vqc_f32_count_above__c(const float *x, size_t n, const uint32_t *bounds, uint64_t *counts)
 {
-    const int shift = 22 - 11 * level;
     for (size_t i = 0; i < n; i++) {
         const uint32_t key = prune_key(x + i);
-        if ((uint64_t)key >> (shift + 11) == prefix)
-            counts[key >> shift & 2047u]++;
+        for (size_t b = 0; b < VQC_COUNT_BOUNDS; b++)
+            counts[b] += key > bounds[b];
     }
+}
+
+size_t vqc_f32_gather_keys__c(const float *x, size_t n, const uint32_t *bounds, uint32_t *keys)
+{
+    return prune_gather(x, n, bounds, keys);
 }
 
 void vqc_f32_threshold_mask__c(const float *x, size_t n, float threshold, uint8_t *mask)

@@ -208,6 +208,27 @@ VQC_INLINE vi vi_count(vi count, vm m)
     return vi_sub(count, m);
 }
 
+VQC_INLINE vi vi_uncount(vi count, vm m)
+{
+    return vi_add(count, m);
+}
+
+VQC_INLINE uint32_t vm_bits(vm m)
+{
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(m.a)) |
+           (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(m.b)) << 8;
+}
+
+VQC_INLINE void vf_load_cols4(const float *x, size_t stride, vf out[4])
+{
+    __m256 lo[4], hi[4];
+    halves_cols4(x, stride, lo);
+    halves_cols4(x + 8 * stride, stride, hi);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+        out[i] = (vf){lo[i], hi[i]};
+}
+
 /* packs/packus work within 128-bit halves; this puts their quarters back in order. */
 #define IN_ORDER(x) _mm256_permute4x64_epi64((x), _MM_SHUFFLE(3, 1, 2, 0))
 

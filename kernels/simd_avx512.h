@@ -199,6 +199,26 @@ VQC_INLINE vi vi_count(vi count, vm m)
     return (vi){_mm512_mask_add_epi32(count.v, m.m, count.v, _mm512_set1_epi32(1))};
 }
 
+VQC_INLINE vi vi_uncount(vi count, vm m)
+{
+    return (vi){_mm512_mask_sub_epi32(count.v, m.m, count.v, _mm512_set1_epi32(1))};
+}
+
+VQC_INLINE uint32_t vm_bits(vm m)
+{
+    return m.m;
+}
+
+VQC_INLINE void vf_load_cols4(const float *x, size_t stride, vf out[4])
+{
+    __m256 lo[4], hi[4];
+    halves_cols4(x, stride, lo);
+    halves_cols4(x + 8 * stride, stride, hi);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+        out[i] = (vf){_mm512_insertf32x8(_mm512_castps256_ps512(lo[i]), hi[i], 1)};
+}
+
 VQC_INLINE void vi_store_code(void *q, enum vqc_code code, vi x)
 {
     if (vqc_code_size(code) == 1)

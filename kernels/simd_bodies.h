@@ -17,8 +17,9 @@
  *   vi_bits, vf_bits           reinterpretation
  *   vi_round, vi_trunc         to int32: nearest even, toward zero; the caller keeps values in
  * range vf_from_int                to float vi_add, vi_sub, vi_and, vi_or, vi_min (signed), vi_shl,
- * vi_shr (logical) vi_gt                      signed x > y vi_count(c, m)             c + (m ? 1 :
- * 0) */
+ * vi_shr (logical) vi_gt                      signed x > y vi_count(c, m), vi_uncount   c + (m ? 1
+ * : 0), c - (m ? 1 : 0) vm_bits             bit i: lane i vf_load_cols4(x, stride, v)  lane i of
+ * v[e]: x[i * stride + e], e < 4 */
 #ifndef VQC_KERNELS_SIMD_BODIES_H
 #define VQC_KERNELS_SIMD_BODIES_H
 

@@ -227,6 +227,42 @@ VQC_INLINE vi vi_count(vi count, vm m)
 #undef COUNT
 }
 
+VQC_INLINE vi vi_uncount(vi count, vm m)
+{
+#define UNCOUNT(j) vaddq_s32(count.v[j], vreinterpretq_s32_u32(m.v[j]))
+    return (vi){EACH(UNCOUNT)};
+#undef UNCOUNT
+}
+
+VQC_INLINE uint32_t vm_bits(vm m)
+{
+    static const uint32_t places[VQC_LANES] = {
+        1u << 0, 1u << 1, 1u << 2,  1u << 3,  1u << 4,  1u << 5,  1u << 6,  1u << 7,
+        1u << 8, 1u << 9, 1u << 10, 1u << 11, 1u << 12, 1u << 13, 1u << 14, 1u << 15};
+    uint32x4_t bits = vdupq_n_u32(0);
+    for (size_t j = 0; j < 4; j++)
+        bits = vorrq_u32(bits, vandq_u32(m.v[j], vld1q_u32(places + 4 * j)));
+    return vaddvq_u32(bits);
+}
+
+/* Pairs of 32 bits, then pairs of 64 bits, in each 4 x 4 block. */
+VQC_INLINE void vf_load_cols4(const float *x, size_t stride, vf out[4])
+{
+    for (size_t j = 0; j < 4; j++) {
+        const float *p = x + 4 * j * stride;
+        const float32x4_t r0 = vld1q_f32(p), r1 = vld1q_f32(p + stride);
+        const float32x4_t r2 = vld1q_f32(p + 2 * stride), r3 = vld1q_f32(p + 3 * stride);
+        const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(r0, r1));
+        const float64x2_t b = vreinterpretq_f64_f32(vtrn2q_f32(r0, r1));
+        const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(r2, r3));
+        const float64x2_t d = vreinterpretq_f64_f32(vtrn2q_f32(r2, r3));
+        out[0].v[j] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+        out[1].v[j] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+        out[2].v[j] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+        out[3].v[j] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+    }
+}
+
 VQC_INLINE void vi_store_code(void *q, enum vqc_code code, vi x)
 {
     const int16x8_t lo = vcombine_s16(vmovn_s32(x.v[0]), vmovn_s32(x.v[1]));

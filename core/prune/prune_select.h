@@ -13,8 +13,9 @@ typedef struct vqc_prune_cut {
 
 /*
  * The cut that takes the k lowest of all scores in `arrays` arrays scores[i] [counts[i]], finite
- * and not negative (-0 counts as 0); k at most the number of scores. Radix selection over the bits:
- * three passes, nothing is copied.
+ * and not negative (-0 counts as 0); k at most the number of scores. Few scores are copied and
+ * selected; of many, a sample and a pass or two that count narrow the place of the cut down until
+ * few are left; whatever the scores, each pass leaves at most a quarter of the keys.
  */
 vqc_prune_cut vqc_prune_cut_find(const float *const *scores, const size_t *counts, size_t arrays,
                                  size_t k);

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { CAPACITY = 4 << 20, CANARY = 0x3C, BINS = 2048, MOST = 200000 };
+enum { CAPACITY = 4 << 20, CANARY = 0x3C, MOST = 200000 };
 
 /* Memory that ends at an inaccessible page, after `size_bytes` and `shift` bytes more. */
 static uint8_t *guarded(int which, size_t size_bytes, size_t shift)
@@ -78,60 +78,92 @@ static void expect_scores(const vqc_kernel_info *info, const char *isa, const vq
     test_check(right, "%s %s: rows %zu cols %zu", info->name, isa, a->rows, a->cols);
 }
 
+static uint32_t key_of(const uint8_t *x, size_t i)
+{
+    const float v = fabsf(value_of(x, i));
+    uint32_t key;
+    memcpy(&key, &v, sizeof key);
+    return key;
+}
+
 static void expect_counts(const vqc_kernel_info *info, const char *isa, const vqc_kernel_args *a,
                           const uint8_t *x, size_t count)
 {
-    static uint64_t want[BINS];
+    uint64_t want[VQC_COUNT_BOUNDS] = {0};
     size_t zeros = 0;
-    memset(want, 0, sizeof want);
     for (size_t i = 0; i < a->cols; i++) {
-        const float v = fabsf(value_of(x, i));
-        uint32_t key;
-        memcpy(&key, &v, sizeof key);
+        const uint32_t key = key_of(x, i);
         zeros += key == 0;
-        if (a->shift == 0)
-            want[key >> 22]++;
-        else if (a->shift == 1 && key >> 22 == a->half_bins)
-            want[key >> 11 & 2047u]++;
-        else if (a->shift == 2 && key >> 11 == a->half_bins)
-            want[key & 2047u]++;
+        for (size_t b = 0; b < VQC_COUNT_BOUNDS; b++)
+            want[b] += key > a->bounds[b];
     }
     test_check(info->family == VQC_FAMILY_COUNT_ZERO ? count == zeros
                                                      : memcmp(want, a->counts, sizeof want) == 0,
-               "%s %s: n %zu level %d", info->name, isa, a->cols, a->shift);
+               "%s %s: n %zu", info->name, isa, a->cols);
+}
+
+static bool gathered(const vqc_kernel_args *a, uint32_t key)
+{
+    return key >= a->bounds[0] && key <= a->bounds[1];
+}
+
+static void expect_keys(const vqc_kernel_info *info, const char *isa, const vqc_kernel_args *a,
+                        const uint8_t *x, size_t count)
+{
+    const uint8_t *out = a->out;
+    size_t found = 0, wrong = out[-1] != CANARY;
+    for (size_t i = 0; i < a->cols; i++) {
+        const uint32_t key = key_of(x, i);
+        if (gathered(a, key))
+            wrong += memcmp(out + 4 * found++, &key, sizeof key) != 0;
+    }
+    test_check(wrong == 0 && count == found, "%s %s: n %zu: %zu of %zu, %zu wrong", info->name, isa,
+               a->cols, count, found, wrong);
 }
 
 static void test_one(size_t index, const test_isa *isas, size_t isa_count, size_t rows, size_t cols)
 {
     static float scale[MOST];
-    static uint64_t counts[BINS];
+    uint64_t counts[VQC_COUNT_BOUNDS];
+    uint32_t bounds[VQC_COUNT_BOUNDS];
     const vqc_kernel_info *info = &vqc_kernel_infos[index];
     const bool scores = info->family == VQC_FAMILY_SCORE_COLS;
     const bool groups = info->family == VQC_FAMILY_GROUP_MASK;
     static const int widths[] = {2, 4, 8, 16, 3, 5, 7, 64};
-    vqc_kernel_args a = {.rows = scores ? rows : 1, .cols = cols, .scale = scale, .counts = counts};
+    vqc_kernel_args a = {.rows = scores ? rows : 1,
+                         .cols = cols,
+                         .scale = scale,
+                         .counts = counts,
+                         .bounds = bounds};
     const bool empty = a.rows == 0 || cols == 0;
-    float shown;
-    uint32_t key;
+    size_t out_bytes;
 
     a.in_stride = cols + (scores ? below(20) : 0);
     a.out_stride = cols + (scores ? below(20) : 0);
     a.width = widths[below(8)];
     a.depth = 1 + below((size_t)a.width - 1);
     a.a = below(3) == 0 ? 0.0f : 0.5f;
-    a.shift = (int)below(3);
     const size_t in_bytes = empty ? 0 : ((a.rows - 1) * a.in_stride + cols) * 4;
-    const size_t out_bytes = empty ? 0 : scores ? ((a.rows - 1) * a.out_stride + cols) * 4 : cols;
-    uint8_t *x = guarded(0, in_bytes, below(9)), *out = guarded(1, out_bytes, below(9));
+    uint8_t *x = guarded(0, in_bytes, below(9)), *out;
     for (size_t i = 0; i < in_bytes / 4; i++) {
         const float v = any_value(!groups);
         memcpy(x + i * 4, &v, sizeof v);
     }
     for (size_t i = 0; i < cols; i++)
         scale[i] = (float)below(100) / 7.0f;
-    shown = empty ? 0.0f : fabsf(value_of(x, below(cols)));
-    memcpy(&key, &shown, sizeof key);
-    a.half_bins = a.shift == 0 ? 0 : key >> (a.shift == 1 ? 22 : 11);
+    for (size_t b = 0; b < VQC_COUNT_BOUNDS; b++)
+        bounds[b] = empty || below(3) == 0 ? (uint32_t)below(0x7fffffff)
+                                           : key_of(x, below(cols)) - (uint32_t)below(2);
+    for (size_t b = 0; b < VQC_COUNT_BOUNDS; b++)
+        bounds[b] &= 0x7fffffff;
+    out_bytes = empty ? 0 : scores ? ((a.rows - 1) * a.out_stride + cols) * 4 : cols;
+    if (info->family == VQC_FAMILY_GATHER_KEYS) { /* room for what is found, and no more */
+        bounds[0] = below(4) == 0 ? 0 : bounds[0];
+        out_bytes = 0;
+        for (size_t i = 0; i < cols; i++)
+            out_bytes += gathered(&a, key_of(x, i)) ? sizeof *bounds : 0;
+    }
+    out = guarded(1, out_bytes, below(9));
     a.in = x;
     a.out = out;
     for (size_t i = 0; i <= isa_count; i++) {
@@ -145,7 +177,9 @@ static void test_one(size_t index, const test_isa *isas, size_t isa_count, size_
             counts[7]++;
             results.count++;
         }
-        if (scores)
+        if (info->family == VQC_FAMILY_GATHER_KEYS)
+            expect_keys(info, isa, &a, x, results.count);
+        else if (scores)
             expect_scores(info, isa, &a, x);
         else if (groups || info->family == VQC_FAMILY_THRESHOLD_MASK)
             expect_mask(info, isa, &a, x);

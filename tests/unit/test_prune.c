@@ -110,6 +110,75 @@ Test(prune, cut_takes_exactly_the_lowest)
     }
 }
 
+static int by_value(const void *a, const void *b)
+{
+    float x, y;
+
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/* Scores of many kinds: a sample of them, or their evenly spread bits, may mislead. */
+static float score_of_kind(size_t kind, size_t i, mb_random *random)
+{
+    uint32_t bits = (uint32_t)mb_random_below(random, 0x7f000000);
+    float uniform = (float)mb_random_below(random, 1 << 24) / (float)(1 << 24), any;
+
+    memcpy(&any, &bits, sizeof any);
+    switch (kind) {
+    case 0:
+        return uniform;
+    case 1:
+        return 0.25f; /* all equal */
+    case 2:
+        return uniform < 0.9f ? 0.0f : uniform;
+    case 3:
+        return floorf(uniform * 4.0f) * 0.125f; /* four values */
+    case 4:
+        return any; /* every exponent */
+    case 5:
+        return i % 100 < 99 ? 1.0f + uniform * 1e-6f : uniform; /* nearly all next to 1 */
+    default:
+        return i % 64 == 0 ? 1000.0f + uniform : uniform; /* in step with a sample */
+    }
+}
+
+Test(prune, cut_of_many_scores)
+{
+    static const size_t lengths[] = {1025, 20000, 1 << 17};
+    mb_random random = {23};
+
+    for (size_t kind = 0; kind < 7; kind++) {
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+            size_t n = lengths[l], first = mb_random_below(&random, n);
+            float *scores = malloc(n * sizeof *scores), *sorted = malloc(n * sizeof *sorted);
+            cr_assert(scores != NULL && sorted != NULL);
+            for (size_t i = 0; i < n; i++) {
+                scores[i] = score_of_kind(kind, i, &random);
+            }
+            memcpy(sorted, scores, n * sizeof *sorted);
+            qsort(sorted, n, sizeof *sorted, by_value);
+            for (size_t round = 0; round < 12; round++) {
+                size_t k = round == 0 ? 1 : round == 1 ? n : 1 + mb_random_below(&random, n);
+                size_t ties = 1;
+                vqc_prune_cut cut =
+                    vqc_prune_cut_find((const float *const[]){scores, scores + first, scores},
+                                       (const size_t[]){first, n - first, 0}, 3, k);
+                while (ties < k && sorted[k - 1 - ties] == sorted[k - 1]) {
+                    ties++;
+                }
+                cr_assert_eq(cut.threshold, sorted[k - 1], "kind %zu, rank %zu of %zu: %.9g, %.9g",
+                             kind, k, n, (double)cut.threshold, (double)sorted[k - 1]);
+                cr_assert_eq(cut.ties, ties, "kind %zu, rank %zu of %zu: ties %zu, %zu", kind, k, n,
+                             cut.ties, ties);
+            }
+            free(scores);
+            free(sorted);
+        }
+    }
+}
+
 typedef struct shape {
     size_t rows, cols, groups;
 } shape;
