@@ -3,6 +3,8 @@
 #ifndef VQC_KERNELS_SIMD_OBSERVE_H
 #define VQC_KERNELS_SIMD_OBSERVE_H
 
+#include <float.h>
+
 #include "kernels/simd_stats.h"
 
 /* Neighbouring values often fall into one bin, and an increment has to wait for the one before it:
@@ -105,7 +107,7 @@ typedef struct moment_lanes {
     vi nonfinite, zeros;
 } moment_lanes;
 
-/* Lanes outside `valid` (NULL: none) count for nothing. */
+/* A vector with NaN or infinities in it. Lanes outside `valid` (NULL: none) count for nothing. */
 VQC_INLINE void moments_step(moment_lanes *m, vf v, const vm *valid)
 {
     const vi bits = vi_bits(vf_abs(v));
@@ -125,30 +127,60 @@ VQC_INLINE void moments_step(moment_lanes *m, vf v, const vm *valid)
     m->zeros = vi_count(m->zeros, zero);
 }
 
+/* The same of finite values. */
+VQC_INLINE void moments_finite_step(moment_lanes *m, vf v, const vm *valid)
+{
+    const vf low = valid == NULL ? v : vf_select(*valid, v, vf_set(INFINITY));
+    const vf high = valid == NULL ? v : vf_select(*valid, v, vf_set(-INFINITY));
+    m->lo = vf_min(low, m->lo);
+    m->hi = vf_max(high, m->hi);
+    m->sum = vf_add(m->sum, v);
+    m->squares = vf_add(m->squares, vf_mul(v, v));
+    m->zeros = vi_count(m->zeros, vi_gt(vi_set(1), vi_bits(vf_abs(v))));
+}
+
+/* At most VQC_CHUNK elements, sums from zero on. */
+VQC_INLINE moment_lanes moments_chunk(moment_lanes m, const float *x, size_t n, bool finite)
+{
+    size_t i = 0;
+    m.sum = m.squares = vf_set(0.0f);
+    for (; i + VQC_LANES <= n; i += VQC_LANES) {
+        vqc_prefetch(x + i);
+        if (finite)
+            moments_finite_step(&m, vf_load(x + i), NULL);
+        else
+            moments_step(&m, vf_load(x + i), NULL);
+    }
+    if (i < n) {
+        const vi lane = vi_load(
+            (const int32_t[VQC_LANES]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15});
+        const vm valid = vi_gt(vi_set((int32_t)(n - i)), lane);
+        if (finite)
+            moments_finite_step(&m, vf_load_n(x + i, n - i, 0.0f), &valid);
+        else
+            moments_step(&m, vf_load_n(x + i, n - i, 0.0f), &valid);
+    }
+    return m;
+}
+
 void KERNEL(f32_moments)(const float *x, size_t n, vqc_f32_moments *acc)
 {
     moment_lanes m = {.lo = vf_set(INFINITY), .hi = vf_set(-INFINITY)};
     for (size_t i0 = 0; i0 < n; i0 += COUNT_SPAN) {
         const size_t i1 = i0 + vqc_min_size(COUNT_SPAN, n - i0);
-        size_t i = i0;
         m.nonfinite = m.zeros = vi_set(0);
-        while (i < i1) {
-            const size_t end = i + vqc_min_size(VQC_CHUNK, i1 - i);
-            m.sum = m.squares = vf_set(0.0f);
-            for (; i + VQC_LANES <= end; i += VQC_LANES) {
-                vqc_prefetch(x + i);
-                moments_step(&m, vf_load(x + i), NULL);
-            }
-            if (i < end) {
-                const vi lane = vi_load((const int32_t[VQC_LANES]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
-                                                                   11, 12, 13, 14, 15});
-                const vm valid = vi_gt(vi_set((int32_t)(end - i)), lane);
-                moments_step(&m, vf_load_n(x + i, end - i, 0.0f), &valid);
-                acc->zeros -= VQC_LANES - (end - i); /* the filling was counted */
-                i = end;
+        for (size_t i = i0; i < i1; i += VQC_CHUNK) {
+            const size_t count = vqc_min_size(VQC_CHUNK, i1 - i), rest = count % VQC_LANES;
+            const moment_lanes before = m;
+            m = moments_chunk(before, x + i, count, true);
+            double squares = vf_sum(m.squares);
+            if (!(squares <= (double)FLT_MAX)) { /* NaN, infinities or an overflow */
+                m = moments_chunk(before, x + i, count, false);
+                squares = vf_sum(m.squares);
             }
             acc->sum += vf_sum(m.sum);
-            acc->sum_squares += vf_sum(m.squares);
+            acc->sum_squares += squares;
+            acc->zeros -= rest > 0 ? VQC_LANES - rest : 0; /* the filling was counted */
         }
         acc->nonfinite += vi_sum(m.nonfinite);
         acc->zeros += vi_sum(m.zeros);
