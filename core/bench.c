@@ -471,7 +471,7 @@ static vqc_conv conv_3x3(void)
 
 /* One run of a driver, weights of the convolution packed before. */
 static vqc_status run_driver(vqc_exec_call *call, const buffers *b, size_t which,
-                             const vqc_conv_weights *weights)
+                             vqc_conv_weights *weights)
 {
     const vqc_conv conv = conv_3x3();
     const vqc_status status =

@@ -1,5 +1,6 @@
 #include "core/exec/conv_f32.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,50 +23,47 @@ enum {
 /* Padded planes may be this many times as large as the input and output planes. */
 #define MOST_PADDING 4.0
 
+/* Packed when a run first wants it that way, because only the input tells how. */
 struct vqc_conv_weights {
-    float *values; /* one packed left matrix [m, c * taps] per group, or plain for vqc_conv_taps */
-    vqc_gemm_left form;
-    size_t group_floats;
+    const unsigned char *source; /* borrowed [group][m][c * taps], any alignment */
+    size_t group, m, k;
+    float *plain;                     /* for vqc_conv_taps */
+    size_t left_floats, right_floats; /* of a group */
+    _Atomic(float *) left;            /* one left matrix [m, k] per group */
+    _Atomic(float *) right;           /* one right matrix [k, m] per group */
 };
 
 vqc_conv_weights *vqc_conv_weights_create(const vqc_conv *conv, const unsigned char *w)
 {
     vqc_conv_weights *weights = calloc(1, sizeof *weights);
-    const size_t k = conv->c * conv->taps;
-    const size_t plain = conv->m * k;
-    size_t group_bytes, all_bytes;
-    float *copy = NULL;
+    size_t left_bytes, right_bytes, all_bytes;
 
     if (weights == NULL) {
         return NULL;
     }
-    if (!vqc_gemm_left_bytes(conv->m, k, &group_bytes) ||
-        !vqc_size_mul(group_bytes, conv->group, &all_bytes)) {
+    weights->source = w;
+    weights->group = conv->group;
+    weights->m = conv->m;
+    weights->k = conv->c * conv->taps;
+    if (!vqc_gemm_left_bytes(weights->m, weights->k, &left_bytes) ||
+        !vqc_gemm_right_bytes(weights->k, weights->m, &right_bytes) ||
+        !vqc_size_mul(left_bytes, conv->group, &all_bytes) ||
+        !vqc_size_mul(right_bytes, conv->group, &all_bytes)) {
         goto failed;
     }
+    weights->left_floats = left_bytes / sizeof(float);
+    weights->right_floats = right_bytes / sizeof(float);
     if (vqc_conv_taps_fit(conv)) {
-        group_bytes = plain * sizeof *copy;
-        all_bytes = group_bytes * conv->group;
-    }
-    weights->group_floats = group_bytes / sizeof *copy;
-    weights->form = vqc_gemm_left_packed(conv->m, k);
-    weights->values = vqc_operand_memory(all_bytes);
-    copy = vqc_operand_memory(plain * sizeof *copy);
-    if (weights->values == NULL || copy == NULL) {
-        goto failed;
-    }
-    for (size_t g = 0; g < conv->group && plain > 0; g++) {
-        memcpy(copy, w + g * plain * sizeof *copy, plain * sizeof *copy);
-        if (vqc_conv_taps_fit(conv)) {
-            memcpy(weights->values + g * plain, copy, plain * sizeof *copy);
-        } else {
-            vqc_gemm_pack_left(copy, conv->m, k, k, 1, weights->values + g * weights->group_floats);
+        const size_t size_bytes = conv->group * weights->m * weights->k * sizeof(float);
+
+        weights->plain = vqc_operand_memory(size_bytes);
+        if (weights->plain == NULL) {
+            goto failed;
         }
+        memcpy(weights->plain, w, size_bytes);
     }
-    free(copy);
     return weights;
 failed:
-    free(copy);
     vqc_conv_weights_destroy(weights);
     return NULL;
 }
@@ -73,9 +71,56 @@ failed:
 void vqc_conv_weights_destroy(vqc_conv_weights *weights)
 {
     if (weights != NULL) {
-        free(weights->values);
+        free(weights->plain);
+        free(atomic_load(&weights->left));
+        free(atomic_load(&weights->right));
         free(weights);
     }
+}
+
+/* All groups packed as left or right matrices; NULL without memory. */
+static float *pack_weights(const vqc_conv_weights *weights, bool right)
+{
+    const size_t m = weights->m, k = weights->k;
+    const size_t group_floats = right ? weights->right_floats : weights->left_floats;
+    const size_t plain_bytes = m * k * sizeof(float);
+    float *copy = vqc_operand_memory(plain_bytes);
+    float *packed = vqc_operand_memory(weights->group * group_floats * sizeof *packed);
+
+    for (size_t g = 0; copy != NULL && packed != NULL && plain_bytes > 0 && g < weights->group;
+         g++) {
+        memcpy(copy, weights->source + g * plain_bytes, plain_bytes);
+        if (right) {
+            vqc_gemm_pack_right(copy, k, m, 1, k, packed + g * group_floats);
+        } else {
+            vqc_gemm_pack_left(copy, m, k, k, 1, packed + g * group_floats);
+        }
+    }
+    if (copy == NULL) {
+        free(packed);
+        packed = NULL;
+    }
+    free(copy);
+    return packed;
+}
+
+/* The packed form that a run wants; the first to want it makes it. NULL without memory. */
+static const float *packed_weights(vqc_conv_weights *weights, bool right)
+{
+    _Atomic(float *) *place = right ? &weights->right : &weights->left;
+    float *packed = atomic_load_explicit(place, memory_order_acquire);
+
+    if (packed == NULL) {
+#pragma omp critical(vqc_conv_weights)
+        {
+            packed = atomic_load_explicit(place, memory_order_acquire);
+            if (packed == NULL) {
+                packed = pack_weights(weights, right);
+                atomic_store_explicit(place, packed, memory_order_release);
+            }
+        }
+    }
+    return packed;
 }
 
 /* ---- im2col from the input itself, 16 output positions at a time ---- */
@@ -340,20 +385,69 @@ static bool is_pointwise(const vqc_conv *conv)
     return true;
 }
 
+/* Whether an output channel is one number, of all elements of its input channels. */
+static bool is_single(const vqc_conv *conv)
+{
+    for (size_t i = 0; i < VQC_CONV_AXES; i++) {
+        if (conv->kernel[i] != conv->in[i] || conv->pad[i] != 0 || conv->out[i] != 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Such a convolution: all images as rows times the weights, so that output channels and not the one
+ * output position fill the vectors. */
+static vqc_status run_single(vqc_exec_call *call, const vqc_conv *conv, vqc_conv_weights *weights,
+                             const float *x, const float *bias, float *y)
+{
+    const size_t k = conv->c * conv->taps;
+    const float *right = packed_weights(weights, true);
+    const float *residual = call->epilogue.residual;
+    vqc_gemm_item *items = vqc_exec_scratch(call, conv->group * sizeof *items);
+    vqc_gemm g = {.m = conv->n,
+                  .n = conv->m,
+                  .k = k,
+                  .c_stride = conv->group * conv->m,
+                  .left = vqc_gemm_left_rows(conv->n, conv->group * k),
+                  .right = vqc_gemm_right_packed(),
+                  .epilogue = call->epilogue,
+                  .threads = call->threads,
+                  .items = items,
+                  .item_count = conv->group};
+    void *scratch = vqc_exec_scratch(call, vqc_gemm_scratch_bytes(&g));
+
+    if (right == NULL) {
+        return vqc_fail_memory(call->error, conv->group * weights->right_floats * sizeof *right);
+    }
+    if (items == NULL || scratch == NULL) {
+        return vqc_operand_failed(call);
+    }
+    for (size_t i = 0; i < conv->group; i++) {
+        items[i] = (vqc_gemm_item){.a = x + i * k,
+                                   .b = right + i * weights->right_floats,
+                                   .c = y + i * conv->m,
+                                   .col_bias = bias != NULL ? bias + i * conv->m : NULL,
+                                   .residual = residual != NULL ? residual + i * conv->m : NULL};
+    }
+    vqc_gemm_run(&g, scratch);
+    return VQC_OK;
+}
+
 /* Product i, over images and groups, but for its right side. */
-static vqc_gemm_item item_of(const vqc_exec_call *call, const vqc_conv *conv,
-                             const vqc_conv_weights *weights, const float *bias, float *y, size_t i)
+static vqc_gemm_item item_of(const vqc_exec_call *call, const vqc_conv *conv, const float *left,
+                             size_t group_floats, const float *bias, float *y, size_t i)
 {
     const float *residual = call->epilogue.residual;
     const size_t to = i * conv->m * conv->out_size;
 
-    return (vqc_gemm_item){.a = weights->values + i % conv->group * weights->group_floats,
+    return (vqc_gemm_item){.a = left + i % conv->group * group_floats,
                            .c = y + to,
                            .row_bias = bias != NULL ? bias + i % conv->group * conv->m : NULL,
                            .residual = residual != NULL ? residual + to : NULL};
 }
 
-vqc_status vqc_conv_f32(vqc_exec_call *call, const vqc_conv *conv, const vqc_conv_weights *weights,
+vqc_status vqc_conv_f32(vqc_exec_call *call, const vqc_conv *conv, vqc_conv_weights *weights,
                         const float *x, const float *bias, float *y)
 {
     const size_t image = conv->group * conv->c * conv->in_size;
@@ -362,19 +456,27 @@ vqc_status vqc_conv_f32(vqc_exec_call *call, const vqc_conv *conv, const vqc_con
                   .n = conv->out_size,
                   .k = conv->c * conv->taps,
                   .c_stride = conv->out_size,
-                  .left = weights->form,
+                  .left = vqc_gemm_left_packed(conv->m, conv->c * conv->taps),
                   .right = vqc_gemm_right_rows(conv->in_size),
                   .epilogue = call->epilogue,
                   .threads = call->threads};
+    const float *left;
     vqc_gemm_item *items;
     void *scratch;
     vqc_status status = VQC_OK;
 
-    if (vqc_conv_taps_fit(conv)) {
-        return vqc_conv_taps(call, conv, weights->values, x, bias, y);
-    }
     if (conv->n == 0 || conv->out_size == 0 || conv->m == 0) {
         return VQC_OK;
+    }
+    if (vqc_conv_taps_fit(conv)) {
+        return vqc_conv_taps(call, conv, weights->plain, x, bias, y);
+    }
+    if (is_single(conv)) {
+        return run_single(call, conv, weights, x, bias, y);
+    }
+    left = packed_weights(weights, false);
+    if (left == NULL) {
+        return vqc_fail_memory(call->error, conv->group * weights->left_floats * sizeof *left);
     }
     if (!is_pointwise(conv)) {
         status = make_planes(call, conv, &p);
@@ -397,7 +499,8 @@ vqc_status vqc_conv_f32(vqc_exec_call *call, const vqc_conv *conv, const vqc_con
             fill_images(call, &p, x + n * image, images);
         }
         for (size_t i = 0; i < g.item_count; i++) {
-            items[i] = item_of(call, conv, weights, bias, y, n * conv->group + i);
+            items[i] =
+                item_of(call, conv, left, weights->left_floats, bias, y, n * conv->group + i);
             items[i].b = p.planes != NULL ? p.planes + i * conv->c * p.in.plane_floats
                                           : x + n * image + i * conv->c * conv->in_size;
         }

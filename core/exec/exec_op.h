@@ -60,7 +60,8 @@ typedef struct vqc_exec_op {
     /*
      * Optional. Called once when the program is made, with those inputs that are constant (the
      * others are NULL, also when present): packs weights, builds tables. Sets call->prepared, which
-     * later runs (of several threads at a time) only read; release frees it.
+     * later runs (of several threads at a time) only read, or complete under a lock; release frees
+     * it.
      */
     vqc_exec_fn *prepare;
     void (*release)(void *prepared);

@@ -133,7 +133,7 @@ static const float *bias_f32(vqc_exec_call *call, bool *ok)
 
 static vqc_status run_conv(vqc_exec_call *call)
 {
-    const vqc_conv_weights *weights = call->prepared;
+    vqc_conv_weights *weights = call->prepared;
     vqc_conv_weights *own = NULL;
     const float *x, *bias, *w;
     float *y;
@@ -200,7 +200,7 @@ static vqc_status run_conv_transpose(vqc_exec_call *call)
     return status;
 }
 
-/* Packs constant weights; their shape and the group say all that the packing needs. */
+/* Makes constant weights ready; their shape and the group say all that this needs. */
 static vqc_status prepare_conv(vqc_exec_call *call)
 {
     const vqc_buffer *w = vqc_exec_input(call, 1);
