@@ -38,9 +38,9 @@ static vqc_status emit(vqc_encode *r, const vqc_plan_layer *item, const vqc_code
     return emitter.status;
 }
 
-static size_t constant_bytes(vqc_encode *r, const vqc_layer *layer)
+static size_t constant_bytes(vqc_graph *graph, const vqc_layer *layer)
 {
-    vqc_patch *patch = vqc_patch_create(r->graph);
+    vqc_patch *patch = vqc_patch_create(graph);
     size_t bytes = 0;
 
     if (patch != NULL && vqc_patch_remove_constant(patch, layer->value, NULL) == VQC_OK) {
@@ -103,6 +103,48 @@ static bool may_drop_zeros(const vqc_encode *r, const vqc_plan_layer *item)
 }
 
 /* The layer stays: without its zeros where that is smaller, else as it is. */
+vqc_status vqc_encode_before_find(vqc_graph *graph, vqc_arena *arena, vqc_encode_before *out,
+                                  vqc_error *error)
+{
+    vqc_layer *layers;
+    size_t count;
+    vqc_status status = vqc_layers_find(graph, arena, &layers, &count, error);
+
+    *out = (vqc_encode_before){0};
+    if (status != VQC_OK) {
+        return status;
+    }
+    out->names = vqc_arena_calloc(arena, count + 1, sizeof *out->names);
+    out->bytes = vqc_arena_calloc(arena, count + 1, sizeof *out->bytes);
+    if (out->names == NULL || out->bytes == NULL) {
+        return vqc_fail_memory(error, count * sizeof *out->names);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (layers[i].scope == graph->scopes[0]) {
+            out->names[out->count] = vqc_arena_strdup(arena, layers[i].value->name);
+            out->bytes[out->count] = constant_bytes(graph, &layers[i]);
+            if (out->names[out->count++] == NULL) {
+                return vqc_fail_memory(error, strlen(layers[i].value->name));
+            }
+        }
+    }
+    return VQC_OK;
+}
+
+/* What the layer took before its channels were cut; `now` where that is not known. */
+static size_t bytes_before(const vqc_encode *r, const vqc_layer *layer, size_t now)
+{
+    const vqc_encode_before *before = r->before;
+
+    for (size_t i = 0; before != NULL && layer->scope == r->graph->scopes[0] && i < before->count;
+         i++) {
+        if (strcmp(before->names[i], layer->value->name) == 0) {
+            return before->bytes[i];
+        }
+    }
+    return now;
+}
+
 static vqc_status keep(vqc_encode *r, vqc_plan_layer *item, vqc_layer_report *out,
                        const char *reason)
 {
@@ -133,12 +175,11 @@ static vqc_status keep(vqc_encode *r, vqc_plan_layer *item, vqc_layer_report *ou
         }
     }
     item->may_code = false;
-    out->dense_bytes = out->before_bytes;
+    out->dense_bytes = out->after_bytes;
     out->status = VQC_LAYER_KEPT;
     out->codec = "keep";
     out->pattern = "";
     out->reason = vqc_arena_strdup(r->report->arena, reason);
-    out->after_bytes = out->before_bytes;
     return out->reason == NULL ? vqc_fail_memory(r->error, strlen(reason)) : VQC_OK;
 }
 
@@ -245,6 +286,37 @@ static vqc_status report_coded(vqc_encode *r, const vqc_plan_layer *item, const 
                : VQC_OK;
 }
 
+/* Zeros that are in the file: codewords of several weights do not keep those that pruning made. In
+ * a dry run, where these are not there yet, they count as none. */
+static vqc_status count_zeros(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
+                              vqc_arena *arena, vqc_layer_report *out)
+{
+    const vqc_decision *d = &item->decision;
+    size_t zeros = 0;
+    float *decoded;
+    vqc_status status;
+
+    if (out->zeros == 0 || d->codec != &vqc_codec_vq || (d->vq.dim == 1 && d->vq.stages == 1)) {
+        return VQC_OK;
+    }
+    if (!r->options->dry_run) {
+        decoded = vqc_arena_calloc(arena, item->layer->elements, sizeof *decoded);
+        if (decoded == NULL) {
+            return vqc_fail_memory(r->error, item->layer->elements * sizeof *decoded);
+        }
+        status = d->codec->decode(code, arena, decoded, r->error);
+        if (status != VQC_OK) {
+            return status;
+        }
+        for (size_t i = 0; i < item->layer->elements; i++) {
+            zeros += decoded[i] == 0.0f ? 1 : 0;
+        }
+    }
+    r->unpruned += zeros < out->zeros ? 1 : 0;
+    out->zeros = zeros < out->zeros ? zeros : out->zeros;
+    return VQC_OK;
+}
+
 /* Without data: the bias takes up what the code changes in the mean of the layer's outputs. */
 static vqc_status correct_by_norms(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
                                    const float *weights, vqc_arena *arena)
@@ -311,8 +383,8 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
     if (added >= removed && !item->is_static) {
         vqc_patch_drop(patch);
         return keep(r, item, out,
-                    vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->before_bytes,
-                                     out->before_bytes + added - removed));
+                    vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->after_bytes,
+                                     out->after_bytes + added - removed));
     }
     if (r->options->dry_run) {
         status = check_values(r, item, weights);
@@ -336,6 +408,9 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
         return keep(r, item, out, r->error->message);
     }
     if (status == VQC_OK) {
+        status = count_zeros(r, item, &code, arena, out);
+    }
+    if (status == VQC_OK) {
         status = vqc_patch_apply(patch, r->error);
     }
     cost.bytes = added; /* settling may have kept more */
@@ -344,8 +419,8 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
     if (status == VQC_OK && out->reason == NULL) { /* the plan's strings end with the plan */
         status = vqc_fail_memory(r->error, 0);
     }
-    out->after_bytes = out->before_bytes + added - removed;
-    out->dense_bytes = cost.dense_bytes == 0 ? 0 : out->before_bytes + cost.dense_bytes - removed;
+    out->dense_bytes = cost.dense_bytes == 0 ? 0 : out->after_bytes + cost.dense_bytes - removed;
+    out->after_bytes = out->after_bytes + added - removed;
     return status == VQC_OK ? report_coded(r, item, &code, out) : status;
 }
 
@@ -370,7 +445,8 @@ static vqc_status describe_layer(vqc_encode *r, const vqc_plan_layer *item, vqc_
     out->rank = layer->rank;
     out->elements = layer->elements;
     out->use_count = layer->use_count;
-    out->before_bytes = constant_bytes(r, layer);
+    out->after_bytes = constant_bytes(r->graph, layer);
+    out->before_bytes = bytes_before(r, layer, out->after_bytes);
     out->codec = out->pattern = out->reason = "";
     if (out->name == NULL || out->scope == NULL || out->node == NULL || out->op == NULL) {
         return vqc_fail_memory(r->error, 0);

@@ -7,6 +7,13 @@
 #include "core/vq/norm_means.h"
 #include "core/vqc.h"
 
+/* What constants took in the file before their channels were cut, by name. */
+typedef struct vqc_encode_before {
+    const char **names; /* [count] of values of the main graph */
+    size_t *bytes;      /* [count] */
+    size_t count;
+} vqc_encode_before;
+
 typedef struct vqc_encode {
     vqc_model *model;
     vqc_graph *graph;
@@ -17,10 +24,17 @@ typedef struct vqc_encode {
     vqc_error *error;
     const vqc_norm_means *norm_means;     /* means of activations known without data; NULL: none */
     const vqc_prune_originals *originals; /* what pruned weights were; NULL: none */
+    const vqc_encode_before *before; /* for reports; NULL: what weights take in the graph now */
     vqc_error_sums sums;        /* out: of all coded and all pruned layers, against the originals */
     vqc_error_sums coding_sums; /* out: the same against the pruned weights */
     size_t norm_biases;         /* out: biases corrected by norm_means */
+    size_t unpruned;            /* out: layers whose code does not keep their zeros */
 } vqc_encode;
+
+/* Remembers the float constants of the main graph, in `arena`. Errors: out of memory, those of
+ * vqc_layers_find. */
+vqc_status vqc_encode_before_find(vqc_graph *graph, vqc_arena *arena, vqc_encode_before *out,
+                                  vqc_error *error);
 
 /*
  * A layer whose code does not make it smaller, or whose values cannot be coded, stays, and its

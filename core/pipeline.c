@@ -29,6 +29,8 @@ typedef struct run {
     vqc_arena *arena; /* the plan's */
     vqc_plan plan;
     vqc_arena *static_arena;    /* codes of static layers */
+    vqc_encode_before before;   /* what weights took before channels were cut */
+    vqc_arena *before_arena;    /* of before; NULL: none were cut */
     vqc_arena *norm_arena;      /* of norm_means */
     vqc_norm_means *norm_means; /* known before folding; NULL: not wanted, or none */
     vqc_prune_originals originals;
@@ -222,6 +224,21 @@ static vqc_status settle_constants(run *r)
 
 /* ---- pruning ---- */
 
+static vqc_status remember_sizes(run *r)
+{
+    vqc_graph *graph = NULL;
+    vqc_status status = vqc_graph_create(r->model, &graph, r->error);
+
+    r->before_arena = vqc_arena_create();
+    if (status == VQC_OK) {
+        status = r->before_arena == NULL
+                     ? vqc_fail_memory(r->error, 0)
+                     : vqc_encode_before_find(graph, r->before_arena, &r->before, r->error);
+    }
+    vqc_graph_destroy(&graph);
+    return status;
+}
+
 static vqc_status prune(run *r)
 {
     vqc_prune_stage stage = {
@@ -236,7 +253,8 @@ static vqc_status prune(run *r)
     };
 
     if (vqc_prune_channels_wanted(r->recipe)) {
-        return vqc_prune_channels_run(&stage, r->error);
+        vqc_status status = remember_sizes(r);
+        return status == VQC_OK ? vqc_prune_channels_run(&stage, r->error) : status;
     }
     return vqc_prune_wanted(r->recipe) ? vqc_prune_run(&stage, r->error) : VQC_OK;
 }
@@ -574,6 +592,7 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
         encode.graph = r.graph;
         encode.norm_means = r.norm_means;
         encode.originals = &r.originals;
+        encode.before = r.before_arena != NULL ? &r.before : NULL;
         status = vqc_encode_layers(&encode);
     }
     if (status == VQC_OK && encode.norm_biases > 0) {
@@ -581,6 +600,13 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
                                  "%zu biases corrected by what BatchNormalization says of the "
                                  "activations",
                                  encode.norm_biases);
+    }
+    if (status == VQC_OK && encode.unpruned > 0) {
+        status =
+            vqc_report_note(report, r.error,
+                            "not all zeros of %zu pruned layer%s are in the file: codewords of "
+                            "several weights do not keep them; codec int and vq with dim: 1 do",
+                            encode.unpruned, encode.unpruned == 1 ? "" : "s");
     }
     if (status == VQC_OK) {
         status = write_qoperators(&r);
@@ -601,5 +627,6 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
     vqc_arena_destroy(&r.arena);
     vqc_arena_destroy(&r.static_arena);
     vqc_arena_destroy(&r.norm_arena);
+    vqc_arena_destroy(&r.before_arena);
     return status;
 }

@@ -246,11 +246,13 @@ const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse,
     double percent = 100.0 * (double)zeros / (double)sparse->elements;
     const char *obstacle = vqc_sparse_obstacle(d);
     const char *joint = d->reason[0] != '\0' ? "; " : "";
+    bool was_kept = d->codec == &vqc_codec_exact; /* its reason is why it would be stored dense */
 
     if (sparse->form != VQC_SPARSE_NONE) {
         return vqc_arena_printf(arena, "%s%s%.1f%% zeros save %zu bytes: %zu as %s, %zu dense",
-                                d->reason, joint, percent, cost->dense_bytes - cost->bytes,
-                                cost->bytes, vqc_sparse_name(sparse), cost->dense_bytes);
+                                was_kept ? "" : d->reason, was_kept ? "" : joint, percent,
+                                cost->dense_bytes - cost->bytes, cost->bytes,
+                                vqc_sparse_name(sparse), cost->dense_bytes);
     }
     if (zeros < notable) {
         return d->reason;

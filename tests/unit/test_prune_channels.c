@@ -671,6 +671,15 @@ static int64_t run_recipe(vqc_layer_rule *rule, size_t *removed)
                  error.message);
     left = find(model, "w_a")->dims[0];
     *removed = report->removed_channels;
+    for (size_t i = 0; i < report->layer_count; i++) {
+        const vqc_layer_report *layer = &report->layers[i];
+        cr_assert_gt(layer->after_bytes, layer->elements * sizeof(float));
+        if (strcmp(layer->name, "w_a") == 0) { /* before: with all its channels */
+            size_t gone = (size_t)(8 - left) * (layer->elements / (size_t)left) * sizeof(float);
+            cr_assert_geq(layer->before_bytes, layer->after_bytes + gone);
+            cr_assert_leq(layer->before_bytes, layer->after_bytes + gone + 4); /* lengths */
+        }
+    }
     vqc_report_destroy(&report);
     vqc_recipe_destroy(&recipe);
     runner_samples_end(samples);

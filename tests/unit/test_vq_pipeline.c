@@ -1,5 +1,6 @@
 /* Codec vq over whole models: what it is given up for, shared codebooks, sizes foretold. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,8 +32,9 @@ static vqc_model *three_matmuls(void)
     return model;
 }
 
-static piped compress(vqc_model *model, int dim, int size, char *shared, bool dry_run,
-                      vqc_status wanted)
+/* sparsity: NAN, or the share of the weights that become zero first */
+static piped compress_pruned(vqc_model *model, double sparsity, int dim, int size, char *shared,
+                             bool dry_run, vqc_status wanted)
 {
     piped p = {.model = model};
     vqc_run_options run = {.threads = 1, .dry_run = dry_run};
@@ -47,6 +49,7 @@ static piped compress(vqc_model *model, int dim, int size, char *shared, bool dr
     p.recipe->weights.codebook_size = size;
     p.recipe->weights.shared_codebook = shared;
     p.recipe->weights.min_elements = 0;
+    p.recipe->prune.sparsity = sparsity;
     cr_assert_eq(vqc_report_create(&p.report, &error), VQC_OK);
     status = vqc_pipeline_run(model, p.recipe, &options, p.report, &error);
     cr_assert_eq(status, wanted, "%s", error.message);
@@ -55,6 +58,12 @@ static piped compress(vqc_model *model, int dim, int size, char *shared, bool dr
         p.after = written.file_size_bytes;
     }
     return p;
+}
+
+static piped compress(vqc_model *model, int dim, int size, char *shared, bool dry_run,
+                      vqc_status wanted)
+{
+    return compress_pruned(model, (double)NAN, dim, size, shared, dry_run, wanted);
 }
 
 static void end(piped *p)
@@ -132,4 +141,35 @@ Test(vq_pipeline, one_layer_of_a_name_is_like_any_other)
     p = compress(model, 2, 64, name, false, VQC_OK);
     cr_assert_str_eq(p.report->layers[0].codec, "vq 2x64 float16");
     end(&p);
+}
+
+static bool has_note(const vqc_report *report, const char *text)
+{
+    for (size_t i = 0; i < report->note_count; i++) {
+        if (strstr(report->notes[i], text) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Test(vq_pipeline, zeros_are_reported_where_they_are_in_the_file)
+{
+    static const char lost[] = "not all zeros of 3 pruned layers are in the file";
+
+    for (int dry = 0; dry < 2; dry++) {
+        piped scalars = compress_pruned(three_matmuls(), 0.5, 1, 16, NULL, dry != 0, VQC_OK);
+        piped fours = compress_pruned(three_matmuls(), 0.5, 4, 64, NULL, dry != 0, VQC_OK);
+        for (size_t i = 0; i < 3; i++) {
+            const vqc_layer_report *layer = &scalars.report->layers[i];
+            cr_assert_eq(layer->zeros, layer->elements / 2);
+            layer = &fours.report->layers[i];
+            cr_assert_str_eq(layer->codec, "vq 4x64 float16", "%s", layer->codec);
+            cr_assert_lt(layer->zeros, layer->elements / 2, "%zu", layer->zeros);
+        }
+        cr_assert_not(has_note(scalars.report, lost));
+        cr_assert(has_note(fours.report, lost));
+        end(&scalars);
+        end(&fours);
+    }
 }
