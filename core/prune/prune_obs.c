@@ -71,8 +71,9 @@ static void carry(obs_pass *p, size_t first, size_t width)
     }
 }
 
-/* Scores of columns [from, to) of the panel: the square roots of what setting them to zero costs
- * now. */
+/* Scores of columns [from, to) of the panel, the square roots of what setting one to zero costs
+ * now: |w_j| R_jj with the weights as the columns before `from` left them, so those that make up
+ * for them best, w_j - e_j with (e R)_j = 0 from column to column. */
 static void score_row(const obs_pass *p, size_t row, size_t first, size_t from, size_t to,
                       float *scores)
 {
@@ -80,10 +81,16 @@ static void score_row(const obs_pass *p, size_t row, size_t first, size_t from, 
     size_t group = row / (p->job->rows / p->metric->groups);
     const float *factor = p->metric->factor + group * cols * cols;
     const float *w = p->job->matrix + row * cols + first;
-    const float *sum = p->sum + row * p->width;
+    float sum[PANEL];
 
+    memcpy(sum + from, p->sum + row * p->width + from, (to - from) * sizeof *sum);
     for (size_t j = from; j < to; j++) {
-        scores[j] = fabsf(fmaf(w[j], factor[(first + j) * cols + first + j], sum[j]));
+        const float *line = factor + (first + j) * cols + first;
+        float e = -sum[j] / line[j];
+        scores[j] = fabsf(fmaf(w[j], line[j], sum[j]));
+        for (size_t k = j + 1; k < to; k++) {
+            sum[k] = fmaf(e, line[k], sum[k]);
+        }
     }
 }
 

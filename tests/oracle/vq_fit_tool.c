@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "core/vq/vq_fit.h"
+#include "tests/oracle/raw_files.h"
 
 enum { MAX_WORDS = 24, MAX_LINE = 8192 };
 
@@ -33,47 +34,12 @@ static size_t number(const command *c, size_t word)
     return (size_t)strtoull(c->words[word], NULL, 10);
 }
 
-/* `size` bytes of the file that `word` names; NULL for "-". */
-static void *read_file(const command *c, size_t word, size_t size)
-{
-    FILE *file;
-    void *data;
-
-    if (strcmp(c->words[word], "-") == 0) {
-        return NULL;
-    }
-    file = fopen(c->words[word], "rb");
-    data = malloc(size + 1);
-    if (file == NULL || data == NULL || fread(data, 1, size, file) != size) {
-        fprintf(stderr, "%s: cannot be read\n", c->words[word]);
-        exit(2);
-    }
-    (void)fclose(file);
-    return data;
-}
-
-static void write_file(const char *path, const char *suffix, const void *data, size_t size)
-{
-    char name[4096];
-    FILE *file;
-
-    if (data == NULL || strcmp(path, "-") == 0) {
-        return;
-    }
-    (void)snprintf(name, sizeof name, "%s%s", path, suffix);
-    file = fopen(name, "wb");
-    if (file == NULL || fwrite(data, 1, size, file) != size || fclose(file) != 0) {
-        fprintf(stderr, "%s: cannot be written\n", name);
-        exit(2);
-    }
-}
-
 static vqc_status fit(command *c)
 {
     size_t elements = c->rows * c->cols;
-    float *w = read_file(c, 4, elements * sizeof(float));
-    float *h = read_file(c, 5, c->groups * c->cols * c->cols * sizeof(float));
-    uint8_t *mask = read_file(c, 6, elements);
+    float *w = raw_read(c->words[4], elements * sizeof(float));
+    float *h = raw_read(c->words[5], c->groups * c->cols * c->cols * sizeof(float));
+    uint8_t *mask = raw_read(c->words[6], elements);
     vqc_vq_shape shape = {.rows = c->rows,
                           .cols = c->cols,
                           .dim = number(c, 7),
@@ -106,12 +72,12 @@ static vqc_status fit(command *c)
             exit(2);
         }
         vqc_vq_decode(&code, out);
-        write_file(c->words[19], "", out, elements * sizeof *out);
-        write_file(c->words[19], ".codebooks", code.codebooks,
-                   books * shape.codebook_size * shape.dim * sizeof(float));
-        write_file(c->words[19], ".indices", code.indices,
-                   shape.stages * code.vectors * sizeof *code.indices);
-        write_file(c->words[19], ".scales", code.row_scales, c->rows * sizeof(float));
+        raw_write(c->words[19], "", out, elements * sizeof *out);
+        raw_write(c->words[19], ".codebooks", code.codebooks,
+                  books * shape.codebook_size * shape.dim * sizeof(float));
+        raw_write(c->words[19], ".indices", code.indices,
+                  shape.stages * code.vectors * sizeof *code.indices);
+        raw_write(c->words[19], ".scales", code.row_scales, c->rows * sizeof(float));
         free(out);
     }
     vqc_arena_destroy(&arena);
@@ -126,10 +92,10 @@ static vqc_status uniform(command *c)
     size_t elements = c->rows * c->cols;
     size_t block = number(c, 8);
     size_t blocks = block > 0 ? (c->cols + block - 1) / block : 1;
-    float *w = read_file(c, 4, elements * sizeof(float));
-    float *h = read_file(c, 5, c->groups * c->cols * c->cols * sizeof(float));
-    float *scales = read_file(c, 6, c->rows * blocks * sizeof(float));
-    int32_t *zeros = read_file(c, 7, c->rows * blocks * sizeof(int32_t));
+    float *w = raw_read(c->words[4], elements * sizeof(float));
+    float *h = raw_read(c->words[5], c->groups * c->cols * c->cols * sizeof(float));
+    float *scales = raw_read(c->words[6], c->rows * blocks * sizeof(float));
+    int32_t *zeros = raw_read(c->words[7], c->rows * blocks * sizeof(int32_t));
     int32_t *codes = malloc(elements * sizeof *codes + 1);
     vqc_status status;
 
@@ -140,7 +106,7 @@ static vqc_status uniform(command *c)
                              (int32_t)strtol(c->words[9], NULL, 10),
                              (int32_t)strtol(c->words[10], NULL, 10), (int)number(c, 11),
                              (int)number(c, 12), codes, &c->loss, &c->error);
-    write_file(c->words[13], "", codes, elements * sizeof *codes);
+    raw_write(c->words[13], "", codes, elements * sizeof *codes);
     free(w);
     free(h);
     free(scales);
@@ -153,13 +119,13 @@ static vqc_status adjust(command *c)
 {
     size_t elements = c->rows * c->cols;
     size_t squares = c->groups * c->cols * c->cols * sizeof(float);
-    float *w = read_file(c, 4, elements * sizeof(float));
-    float *h = read_file(c, 5, squares);
-    float *cross = read_file(c, 6, squares);
+    float *w = raw_read(c->words[4], elements * sizeof(float));
+    float *h = raw_read(c->words[5], squares);
+    float *cross = raw_read(c->words[6], squares);
     vqc_status status = vqc_vq_adjust(w, c->rows, c->cols, c->groups, h, cross,
                                       strtod(c->words[7], NULL), (int)number(c, 8), w, &c->error);
 
-    write_file(c->words[9], "", w, elements * sizeof *w);
+    raw_write(c->words[9], "", w, elements * sizeof *w);
     free(w);
     free(h);
     free(cross);
@@ -168,8 +134,8 @@ static vqc_status adjust(command *c)
 
 static vqc_status waterfill(command *c)
 {
-    float *h = read_file(c, 4, c->groups * c->cols * c->cols * sizeof(float));
-    float *narrow = read_file(c, 5, c->rows * sizeof(float));
+    float *h = raw_read(c->words[4], c->groups * c->cols * c->cols * sizeof(float));
+    float *narrow = raw_read(c->words[5], c->rows * sizeof(float));
     double *variances = malloc(c->rows * sizeof *variances + 1);
     vqc_status status;
 
