@@ -518,6 +518,11 @@ static vqc_status note_calibration(run *r)
         : vq->samples != 0 ? "samples"
                            : NULL;
 
+    if (r->options->made != NULL && !vqc_recipe_is_static(r->recipe)) {
+        return vqc_report_note(r->report, r->error,
+                               "the calibration cache is neither read nor written: only "
+                               "activations: static has a use for it");
+    }
     return key == NULL || r->options->samples != NULL
                ? VQC_OK
                : vqc_report_note(r->report, r->error,

@@ -63,7 +63,7 @@ static vqc_status start_report(job *j, vqc_error *error)
 /* Reads the calibration cache when it is there. */
 static vqc_status load_cache(const job *j, vqc_stats **stats, vqc_error *error)
 {
-    bool there = j->cache != NULL && access(j->cache, F_OK) == 0;
+    bool there = j->cache != NULL && vqc_recipe_is_static(j->recipe) && access(j->cache, F_OK) == 0;
     vqc_status status;
 
     *stats = NULL;

@@ -510,13 +510,17 @@ static void check_prune(vqc_yaml_context *context, const vqc_yaml_node *root,
     const vqc_yaml_node *prune = vqc_yaml_map_get(root, "prune");
     const vqc_yaml_node *layers = vqc_yaml_map_get(root, "layers");
     vqc_prune_pattern pattern;
+    const vqc_yaml_node *node;
     const char *fault = "";
-    bool is_block;
+    const char *key;
+    char shown[96];
 
     if (!vqc_prune_options_pattern(&recipe->prune, &pattern, &fault)) {
-        is_block = strcmp(recipe->prune.pattern, "block") == 0;
-        vqc_yaml_problem_add(context, prune->place, "prune.%s: expected %s",
-                             is_block ? "block" : "pattern", fault);
+        key = strcmp(recipe->prune.pattern, "block") == 0 ? "block" : "pattern";
+        node = vqc_yaml_map_get(prune, key);
+        vqc_yaml_problem_add(
+            context, node != NULL ? node->place : prune->place, "prune.%s: got %s, expected %s",
+            key, node != NULL ? vqc_yaml_node_show(node, shown, sizeof shown) : "none", fault);
         return;
     }
     if (pattern.kind != VQC_PRUNE_BLOCK) {

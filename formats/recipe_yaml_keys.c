@@ -91,15 +91,16 @@ static const vqc_key_row target_rows[] = {
      .offset = offsetof(vqc_recipe, accuracy.output_sqnr_db),
      .min = 0,
      .max = 200,
-     .help = "With activations: static: least signal-to-quantization-noise ratio of the model's "
-             "outputs, in dB, on calibration samples kept apart; what hurts most is left out until "
-             "it is met."},
+     .help =
+         "With activations: static or codec vq: least signal-to-quantization-noise ratio of the "
+         "model's outputs, in dB, on calibration samples kept apart; what hurts most is left "
+         "out, or gets more bits (vq), until it is met."},
     {.name = "max_accuracy_drop",
      .type = VQC_KEY_REAL,
      .offset = offsetof(vqc_recipe, accuracy.max_accuracy_drop),
      .min = 0,
      .max = 100,
-     .help = "The same for top-1 accuracy, in points; needs labels."},
+     .help = "With activations: static: the same for top-1 accuracy, in points; needs labels."},
     {.name = "fallback",
      .type = VQC_KEY_ENUM_BOOL,
      .offset = offsetof(vqc_recipe, accuracy.wide_fallback),
@@ -598,8 +599,9 @@ static const vqc_key_row root_rows[] = {
      .type = VQC_KEY_GROUP,
      .offset = offsetof(vqc_recipe, data),
      .group = &calibrate_group,
-     .help = "Samples that activations: static calibrates with, and that codec vq uses when they "
-             "are there."},
+     .help =
+         "Samples that activations: static calibrates with, and that codec vq and prune use when "
+         "they are there."},
     {.name = "evaluate",
      .type = VQC_KEY_GROUP,
      .offset = offsetof(vqc_recipe, data.evaluate),

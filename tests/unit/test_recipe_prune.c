@@ -59,13 +59,15 @@ Test(recipe_prune, keys)
     vqc_recipe_destroy(&r);
     expect("version: 1\nprune: [1]\n", "t.yaml:2:8: prune: got a list of 1, expected a mapping");
     expect("version: 1\nprune: {pattern: \"4:2\"}\n",
-           "t.yaml:2:8: prune.pattern: expected unstructured, block, channels, or \"N:M\" with 1 "
+           "t.yaml:2:18: prune.pattern: got \"4:2\", expected unstructured, block, channels, or "
+           "\"N:M\" with 1 "
            "<= N < M <= "
            "64");
     expect("version: 1\nprune: {sparsity: 0.5, pattern: block, block: [0, 2]}\n",
            "t.yaml:2:48: prune.block: got \"0\", expected a list of sizes or \"*\"");
     expect("version: 1\nprune: {sparsity: 0.5, pattern: block, block: [\"*\", 2]}\n",
-           "t.yaml:2:8: prune.block: expected two sizes of 1 to 128: [rows, columns]");
+           "t.yaml:2:47: prune.block: got a list of 2, expected two sizes of 1 to 128: [rows, "
+           "columns]");
     expect("version: 1\nprune: {pattern: \"2:4\", sparsity: 0.5}\n",
            "t.yaml:2:35: prune.sparsity has no effect with a pattern N:M, which says how many "
            "weights stay; remove it");
