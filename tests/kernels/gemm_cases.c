@@ -1,10 +1,7 @@
 /* float32 product kernels (kernels/gemm_types.h) on every available ISA against the C reference,
  * with every array against a guard page. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "tests/kernels/test_kernels.h"
 
@@ -15,14 +12,8 @@ static uint8_t *regions[REGIONS]; /* first accessible byte; inaccessible from CA
 /* An array of floats that ends at the guard page, or `shift` floats before it. */
 static float *array(enum region_name name, size_t count, size_t shift)
 {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (regions[name] == NULL) {
-        uint8_t *map =
-            mmap(NULL, CAPACITY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + CAPACITY, page, PROT_NONE) != 0)
-            exit(1);
-        regions[name] = map;
-    }
+    if (regions[name] == NULL)
+        regions[name] = test_guarded(CAPACITY);
     uint8_t *data = regions[name] + CAPACITY - (count + shift) * sizeof(float);
     memset(data - CANARY_BYTES, CANARY, CANARY_BYTES);
     memset(data + count * sizeof(float), CANARY, shift * sizeof(float));
@@ -41,20 +32,15 @@ static bool intact(const float *data, size_t count, size_t shift)
     return true;
 }
 
-static size_t below(size_t n)
-{
-    return (size_t)(test_random() >> 8) % n;
-}
-
 /* Numbers of very different size, so that the order of the additions shows; wild: also infinities,
  * NaN and denormals. */
 static void fill(float *x, size_t n, bool wild)
 {
     static const float specials[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 0x1p-149f, 3e38f};
     for (size_t i = 0; i < n; i++) {
-        x[i] = ldexpf((float)(test_uniform() * 2.0 - 1.0), (int)below(24) - 12);
-        if (wild && below(12) == 0)
-            x[i] = specials[below(sizeof specials / sizeof *specials)];
+        x[i] = ldexpf((float)(test_uniform() * 2.0 - 1.0), (int)test_below(24) - 12);
+        if (wild && test_below(12) == 0)
+            x[i] = specials[test_below(sizeof specials / sizeof *specials)];
     }
 }
 
@@ -69,10 +55,11 @@ static bool same(const float *a, const float *b, size_t n)
 static void test_gemm(const test_isa *isa, size_t m, size_t n, size_t k)
 {
     static const size_t heights[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 13};
-    const size_t mr = heights[below(sizeof heights / sizeof *heights)];
-    const size_t form = below(3), shift = below(4), stride = n + below(3), pad = below(5);
+    const size_t mr = heights[test_below(sizeof heights / sizeof *heights)];
+    const size_t form = test_below(3), shift = test_below(4), stride = n + test_below(3),
+                 pad = test_below(5);
     const size_t panels = (n + VQC_GEMM_COLS - 1) / VQC_GEMM_COLS, cols = panels * VQC_GEMM_COLS;
-    const bool wild = below(4) == 0, rows_of_b = below(2) == 0;
+    const bool wild = test_below(4) == 0, rows_of_b = test_below(2) == 0;
     vqc_gemm_block g = {.m = m, .n = n, .k = k, .mr = mr, .c_stride = stride};
     size_t a_count;
     if (form == 0) { /* packed */
@@ -99,13 +86,13 @@ static void test_gemm(const test_isa *isa, size_t m, size_t n, size_t k)
     fill(residual, c_count, wild);
     g.a = a;
     g.b = b;
-    g.accumulate = below(3) == 0;
-    g.row_bias = below(2) == 0 ? row_bias : NULL;
-    g.col_bias = below(2) == 0 ? col_bias : NULL;
-    g.residual = below(3) == 0 ? residual : NULL;
-    g.clamp = below(2) == 0;
-    g.lo = below(2) == 0 ? 0.0f : -2.0f;
-    g.hi = below(2) == 0 ? INFINITY : 6.0f;
+    g.accumulate = test_below(3) == 0;
+    g.row_bias = test_below(2) == 0 ? row_bias : NULL;
+    g.col_bias = test_below(2) == 0 ? col_bias : NULL;
+    g.residual = test_below(3) == 0 ? residual : NULL;
+    g.clamp = test_below(2) == 0;
+    g.lo = test_below(2) == 0 ? 0.0f : -2.0f;
+    g.hi = test_below(2) == 0 ? INFINITY : 6.0f;
     float *want = array(WANT, c_count, shift);
     fill(want, c_count, false);
     float *got = array(GOT, c_count, shift);
@@ -125,10 +112,10 @@ static void test_taps(const test_isa *isa, size_t n, size_t taps)
 {
     enum { TAPS = 64, REACH = 300 };
     size_t offsets[TAPS], reach = 0;
-    const size_t shift = below(4);
-    const bool wild = below(4) == 0;
+    const size_t shift = test_below(4);
+    const bool wild = test_below(4) == 0;
     for (size_t t = 0; t < taps; t++) {
-        offsets[t] = below(REACH);
+        offsets[t] = test_below(REACH);
         reach = offsets[t] > reach ? offsets[t] : reach;
     }
     const size_t x_count = n > 0 && taps > 0 ? n + reach : 0;
@@ -141,7 +128,7 @@ static void test_taps(const test_isa *isa, size_t n, size_t taps)
                       .weight = w,
                       .taps = taps,
                       .bias = (float)test_uniform(),
-                      .clamp = below(2) == 0,
+                      .clamp = test_below(2) == 0,
                       .lo = 0.0f,
                       .hi = 6.0f,
                       .out = want,
@@ -159,26 +146,26 @@ static void test_taps(const test_isa *isa, size_t n, size_t taps)
 static void test_depthwise(const test_isa *isa, size_t out_w)
 {
     static float scratch[1 << 16];
-    const size_t shift = below(4);
-    vqc_depthwise d = {.kernel_h = 1 + below(5),
-                       .kernel_w = 1 + below(5),
-                       .stride_h = 1 + below(3),
-                       .stride_w = 1 + below(3),
-                       .dilation_h = 1 + below(2),
-                       .dilation_w = 1 + below(2),
-                       .pad_top = below(4),
-                       .pad_left = below(4),
-                       .out_h = below(7),
+    const size_t shift = test_below(4);
+    vqc_depthwise d = {.kernel_h = 1 + test_below(5),
+                       .kernel_w = 1 + test_below(5),
+                       .stride_h = 1 + test_below(3),
+                       .stride_w = 1 + test_below(3),
+                       .dilation_h = 1 + test_below(2),
+                       .dilation_w = 1 + test_below(2),
+                       .pad_top = test_below(4),
+                       .pad_left = test_below(4),
+                       .out_h = test_below(7),
                        .out_w = out_w + 1,
-                       .channels = 1 + below(8),
-                       .clamp = below(2) == 0,
+                       .channels = 1 + test_below(8),
+                       .clamp = test_below(2) == 0,
                        .hi = 6.0f,
                        .scratch = scratch};
-    const bool wild = below(4) == 0;
-    d.in_h = 1 + below(d.out_h * d.stride_h + d.kernel_h);
-    d.in_w = 1 + below(d.out_w * d.stride_w + d.kernel_w);
-    d.x_plane = d.in_h * d.in_w + below(3);
-    d.out_plane = d.out_h * d.out_w + below(3);
+    const bool wild = test_below(4) == 0;
+    d.in_h = 1 + test_below(d.out_h * d.stride_h + d.kernel_h);
+    d.in_w = 1 + test_below(d.out_w * d.stride_w + d.kernel_w);
+    d.x_plane = d.in_h * d.in_w + test_below(3);
+    d.out_plane = d.out_h * d.out_w + test_below(3);
     const size_t taps = d.kernel_h * d.kernel_w;
     const size_t x_count = (d.channels - 1) * d.x_plane + d.in_h * d.in_w;
     const size_t count = (d.channels - 1) * d.out_plane + d.out_h * d.out_w;
@@ -188,7 +175,7 @@ static void test_depthwise(const test_isa *isa, size_t out_w)
     fill(w, d.channels * taps + 8, wild);
     d.x = x;
     d.weight = w;
-    d.bias = below(2) == 0 ? w + d.channels * taps : NULL;
+    d.bias = test_below(2) == 0 ? w + d.channels * taps : NULL;
     memset(want, 0, count * sizeof *want);
     memset(got, 0, count * sizeof *got);
     d.out = want;
@@ -207,8 +194,8 @@ static void test_depthwise(const test_isa *isa, size_t out_w)
 static void test_pack(const test_isa *isa, size_t rows, size_t cols)
 {
     static const size_t widths[] = {1, 4, 5, 6, 12, 16};
-    const size_t width = widths[below(sizeof widths / sizeof *widths)];
-    const size_t stride = cols + below(4), shift = below(4);
+    const size_t width = widths[test_below(sizeof widths / sizeof *widths)];
+    const size_t stride = cols + test_below(4), shift = test_below(4);
     const size_t x_count = rows > 0 && cols > 0 ? (rows - 1) * stride + cols : 0;
     const size_t count = (cols + width - 1) / width * width * rows;
     float *x = array(LEFT, x_count, shift);
@@ -225,9 +212,9 @@ static void test_pack(const test_isa *isa, size_t rows, size_t cols)
 
 static void test_copy(const test_isa *isa, size_t rows, size_t cols)
 {
-    const size_t step = 1 + below(3), shift = below(4);
+    const size_t step = 1 + test_below(3), shift = test_below(4);
     const size_t width = cols > 0 ? (cols - 1) * step + 1 : 0;
-    const size_t x_stride = width + below(4), out_stride = cols + below(4);
+    const size_t x_stride = width + test_below(4), out_stride = cols + test_below(4);
     const size_t x_count = rows > 0 && cols > 0 ? (rows - 1) * x_stride + width : 0;
     const size_t count = rows > 0 && cols > 0 ? (rows - 1) * out_stride + cols : 0;
     float *x = array(LEFT, x_count, shift);
@@ -249,14 +236,14 @@ static void test_gather(const test_isa *isa, size_t k)
     enum { STEPS = 80, REACH = 500 };
     size_t offset[STEPS], start[VQC_GEMM_COLS], column[VQC_GEMM_COLS];
     size_t pieces = 0, reach = 0;
-    const size_t shift = below(4), likely = 1 + below(16);
+    const size_t shift = test_below(4), likely = 1 + test_below(16);
     for (size_t j = 0; j < VQC_GEMM_COLS; j++)
-        if (j == 0 || below(likely) == 0) {
+        if (j == 0 || test_below(likely) == 0) {
             column[pieces] = j;
-            start[pieces++] = below(REACH);
+            start[pieces++] = test_below(REACH);
         }
     for (size_t p = 0; p < k; p++) {
-        offset[p] = below(REACH);
+        offset[p] = test_below(REACH);
         for (size_t s = 0; s < pieces; s++)
             reach = offset[p] + start[s] > reach ? offset[p] + start[s] : reach;
     }
@@ -331,15 +318,15 @@ void test_gemm_kernel(size_t index, const test_isa *isas, size_t isa_count)
         for (size_t n = 0; n <= 67; n++) {
             for (size_t repeat = 0; repeat < 12; repeat++) {
                 if (f == VQC_FAMILY_GEMM)
-                    test_gemm(&isas[i], below(28), n, below(30));
+                    test_gemm(&isas[i], test_below(28), n, test_below(30));
                 else if (f == VQC_FAMILY_TAPS)
-                    test_taps(&isas[i], n + below(3) * 64, below(30));
+                    test_taps(&isas[i], n + test_below(3) * 64, test_below(30));
                 else if (f == VQC_FAMILY_DEPTHWISE)
                     test_depthwise(&isas[i], n);
                 else if (f == VQC_FAMILY_GEMM_PACK)
-                    test_pack(&isas[i], below(20), n);
+                    test_pack(&isas[i], test_below(20), n);
                 else if (f == VQC_FAMILY_COPY_ROWS)
-                    test_copy(&isas[i], below(12), n);
+                    test_copy(&isas[i], test_below(12), n);
                 else if (f == VQC_FAMILY_GEMM_GATHER)
                     test_gather(&isas[i], n);
             }

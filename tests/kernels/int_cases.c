@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { CAPACITY = 4 << 20, CANARY = 0x5A, CANARY_BYTES = 64 };
 enum region_name { LEFT, RIGHT, SCALE, BIAS, WANT, GOT, REGIONS };
@@ -16,14 +14,8 @@ static uint8_t *regions[REGIONS]; /* first accessible byte; inaccessible from CA
 /* An array that ends at the guard page, or `shift` bytes before it. */
 static void *array(enum region_name name, size_t size_bytes, size_t shift)
 {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (regions[name] == NULL) {
-        uint8_t *map =
-            mmap(NULL, CAPACITY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + CAPACITY, page, PROT_NONE) != 0)
-            exit(1);
-        regions[name] = map;
-    }
+    if (regions[name] == NULL)
+        regions[name] = test_guarded(CAPACITY);
     uint8_t *data = regions[name] + CAPACITY - size_bytes - shift;
     memset(data - CANARY_BYTES, CANARY, CANARY_BYTES);
     memset(data + size_bytes, CANARY, shift);
@@ -42,11 +34,6 @@ static bool intact(const void *data, size_t size_bytes, size_t shift)
     return true;
 }
 
-static size_t below(size_t n)
-{
-    return (size_t)(test_random() >> 8) % n;
-}
-
 static void fill_random(void *data, size_t size_bytes)
 {
     for (size_t i = 0; i < size_bytes; i++)
@@ -57,37 +44,39 @@ static void fill_random(void *data, size_t size_bytes)
 static void fill_words(int16_t *words, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const size_t kind = below(4);
-        words[i] = (int16_t)(kind == 0 ? 255 : kind == 1 ? -255 : (int)below(511) - 255);
+        const size_t kind = test_below(4);
+        words[i] = (int16_t)(kind == 0 ? 255 : kind == 1 ? -255 : (int)test_below(511) - 255);
     }
 }
 
 static float draw_scale(void)
 {
     static const float special[] = {0.0f, INFINITY, NAN, -1.0f, 0x1p-149f, 3e38f};
-    const size_t kind = below(20);
+    const size_t kind = test_below(20);
     if (kind < sizeof special / sizeof *special)
         return special[kind];
-    return kind < 12 ? ldexpf(1.0f, -(int)below(12)) : (float)(test_uniform() * 0.01);
+    return kind < 12 ? ldexpf(1.0f, -(int)test_below(12)) : (float)(test_uniform() * 0.01);
 }
 
 /* Sums near the middle of codes, exact ties at scales that are powers of two, extremes. */
 static int32_t draw_sum(void)
 {
-    const size_t kind = below(4);
+    const size_t kind = test_below(4);
     const uint32_t bits = (uint32_t)(test_random() >> 32);
     int32_t any;
     memcpy(&any, &bits, sizeof any);
-    return kind == 0 ? any : (int32_t)below(4000) - 2000;
+    return kind == 0 ? any : (int32_t)test_below(4000) - 2000;
 }
 
 static float draw_float(void)
 {
-    const size_t kind = below(8);
+    const size_t kind = test_below(8);
     const uint32_t bits = (uint32_t)(test_random() >> 32);
     float any;
     memcpy(&any, &bits, sizeof any);
-    return kind == 0 ? any : kind < 5 ? (float)((int)below(1200) - 600) * 0.5f : (float)below(999);
+    return kind == 0  ? any
+           : kind < 5 ? (float)((int)test_below(1200) - 600) * 0.5f
+                      : (float)test_below(999);
 }
 
 /* One case: what the kernel is called with and the size of its output. */
@@ -105,12 +94,12 @@ static size_t round_up(size_t n, size_t to)
 static void draw_pack(int_case *t, bool by_rows, size_t rows, size_t cols, int32_t *zero)
 {
     static const int widths[] = {VQC_INT_ROWS, VQC_INT_COLS, VQC_INT_COLS, 5};
-    const size_t stride = cols + below(3) * below(20);
+    const size_t stride = cols + test_below(3) * test_below(20);
     const size_t size_bytes = rows == 0 || cols == 0 ? 0 : (rows - 1) * stride + cols;
-    const int width = widths[below(4)];
+    const int width = widths[test_below(4)];
     const size_t depth = by_rows ? cols : rows, lines = by_rows ? rows : cols;
-    const size_t panel = round_up(depth, 2) * (size_t)width + below(2) * 8;
-    uint8_t *x = array(LEFT, size_bytes, below(40));
+    const size_t panel = round_up(depth, 2) * (size_t)width + test_below(2) * 8;
+    uint8_t *x = array(LEFT, size_bytes, test_below(40));
     fill_random(x, size_bytes);
     t->args = (vqc_kernel_args){.rows = rows,
                                 .cols = cols,
@@ -120,18 +109,19 @@ static void draw_pack(int_case *t, bool by_rows, size_t rows, size_t cols, int32
                                 .zero_point = zero,
                                 .out_stride = panel};
     t->out_bytes = round_up(lines, (size_t)width) / (size_t)width * panel * sizeof(int16_t);
-    t->shift = below(9) * 2;
+    t->shift = test_below(9) * 2;
 }
 
 static void draw_requantize(int_case *t, bool by_rows, size_t rows, size_t cols, int32_t *zero,
                             bool to_float)
 {
-    const size_t stride = cols + below(2) * below(20), out_stride = cols + below(2) * below(20);
+    const size_t stride = cols + test_below(2) * test_below(20),
+                 out_stride = cols + test_below(2) * test_below(20);
     const size_t elements = rows == 0 || cols == 0 ? 0 : (rows - 1) * stride + cols;
     const size_t params = by_rows ? rows : cols, out_size = to_float ? 4 : 1;
-    int32_t *sums = array(LEFT, elements * 4, below(9) * 4);
-    float *scale = array(SCALE, params * 4, below(9) * 4);
-    int32_t *bias = array(BIAS, params * 4, below(9) * 4);
+    int32_t *sums = array(LEFT, elements * 4, test_below(9) * 4);
+    float *scale = array(SCALE, params * 4, test_below(9) * 4);
+    int32_t *bias = array(BIAS, params * 4, test_below(9) * 4);
     for (size_t i = 0; i < elements; i++)
         sums[i] = draw_sum();
     for (size_t i = 0; i < params; i++) {
@@ -143,7 +133,7 @@ static void draw_requantize(int_case *t, bool by_rows, size_t rows, size_t cols,
                                 .in = sums,
                                 .in_stride = stride,
                                 .scale = scale,
-                                .bias = below(3) == 0 ? NULL : bias,
+                                .bias = test_below(3) == 0 ? NULL : bias,
                                 .zero_point = zero,
                                 .out_stride = out_stride};
     if (to_float) { /* the bits of sums as floats are all kinds of floats; no NaN, whose bits differ
@@ -155,13 +145,13 @@ static void draw_requantize(int_case *t, bool by_rows, size_t rows, size_t cols,
         }
     }
     t->out_bytes = rows == 0 || cols == 0 ? 0 : ((rows - 1) * out_stride + cols) * out_size;
-    t->shift = below(9) * (to_float ? 4 : 1);
+    t->shift = test_below(9) * (to_float ? 4 : 1);
 }
 
 static void draw_divide(int_case *t, size_t n, int32_t *zero)
 {
     float *scale = array(SCALE, sizeof *scale, 0);
-    uint8_t *x = array(LEFT, n * 4, below(9));
+    uint8_t *x = array(LEFT, n * 4, test_below(9));
     *scale = draw_scale();
     for (size_t i = 0; i < n; i++) {
         const float value = draw_float();
@@ -169,17 +159,18 @@ static void draw_divide(int_case *t, size_t n, int32_t *zero)
     }
     t->args = (vqc_kernel_args){.cols = n, .in = x, .scale = scale, .zero_point = zero};
     t->out_bytes = n;
-    t->shift = below(30);
+    t->shift = test_below(30);
 }
 
 static void draw_gemm(int_case *t, size_t rows, size_t cols, size_t pairs)
 {
-    const size_t left_panel = pairs * 2 * VQC_INT_ROWS + below(2) * 24;
-    const size_t right_panel = pairs * 2 * VQC_INT_COLS + below(2) * 64;
+    const size_t left_panel = pairs * 2 * VQC_INT_ROWS + test_below(2) * 24;
+    const size_t right_panel = pairs * 2 * VQC_INT_COLS + test_below(2) * 64;
     const size_t left = round_up(rows, VQC_INT_ROWS) / VQC_INT_ROWS * left_panel;
     const size_t right = round_up(cols, VQC_INT_COLS) / VQC_INT_COLS * right_panel;
-    const size_t stride = cols + below(2) * below(20);
-    int16_t *a = array(LEFT, left * 2, below(5) * 2), *b = array(RIGHT, right * 2, below(5) * 2);
+    const size_t stride = cols + test_below(2) * test_below(20);
+    int16_t *a = array(LEFT, left * 2, test_below(5) * 2),
+            *b = array(RIGHT, right * 2, test_below(5) * 2);
     fill_words(a, left);
     fill_words(b, right);
     t->args = (vqc_kernel_args){.rows = rows,
@@ -189,33 +180,33 @@ static void draw_gemm(int_case *t, size_t rows, size_t cols, size_t pairs)
                                 .in_stride = left_panel,
                                 .in2 = b,
                                 .in2_stride = right_panel,
-                                .accumulate = below(2) == 0,
+                                .accumulate = test_below(2) == 0,
                                 .out_stride = stride};
     t->out_bytes = rows == 0 || cols == 0 ? 0 : ((rows - 1) * stride + cols) * 4;
-    t->shift = below(9) * 4;
+    t->shift = test_below(9) * 4;
 }
 
 static void draw_taps(int_case *t, size_t n, size_t taps)
 {
     static int32_t offsets[64];
     const size_t padded = round_up(n, 16), elements = padded + 50;
-    int16_t *x = array(LEFT, elements * 2, below(5) * 2);
-    int16_t *weights = array(RIGHT, taps * 2, below(5) * 2);
+    int16_t *x = array(LEFT, elements * 2, test_below(5) * 2);
+    int16_t *weights = array(RIGHT, taps * 2, test_below(5) * 2);
     fill_words(x, elements);
     fill_words(weights, taps);
     for (size_t i = 0; i < taps; i++)
-        offsets[i] = (int32_t)below(51);
+        offsets[i] = (int32_t)test_below(51);
     t->args =
         (vqc_kernel_args){.cols = n, .depth = taps, .in = x, .in2 = weights, .offsets = offsets};
     t->out_bytes = padded * 4;
-    t->shift = below(9) * 4;
+    t->shift = test_below(9) * 4;
 }
 
 static void draw_case(const vqc_kernel_info *info, size_t rows, size_t cols, int32_t *zero,
                       int_case *t)
 {
-    *zero = info->kind == VQC_KIND_S8 ? (int32_t)below(256) - 128 : (int32_t)below(256);
-    if (below(4) == 0)
+    *zero = info->kind == VQC_KIND_S8 ? (int32_t)test_below(256) - 128 : (int32_t)test_below(256);
+    if (test_below(4) == 0)
         *zero = 0;
     switch (info->family) {
     case VQC_FAMILY_INT_PACK_ROWS:
@@ -232,10 +223,10 @@ static void draw_case(const vqc_kernel_info *info, size_t rows, size_t cols, int
         draw_divide(t, rows * cols, zero);
         break;
     case VQC_FAMILY_INT_TAPS:
-        draw_taps(t, rows * cols, below(30));
+        draw_taps(t, rows * cols, test_below(30));
         break;
     default:
-        draw_gemm(t, rows, cols, below(40));
+        draw_gemm(t, rows, cols, test_below(40));
         break;
     }
 }
@@ -275,7 +266,7 @@ void test_int_kernel(size_t index, const test_isa *isas, size_t isa_count)
     static const size_t shapes[][2] = {{1, 1000}, {7, 257}, {64, 64}, {100, 33}, {48, 96}};
     for (size_t cols = 0; cols <= 67; cols++)
         for (size_t repeat = 0; repeat < 12; repeat++)
-            test_one(index, isas, isa_count, below(20), cols);
+            test_one(index, isas, isa_count, test_below(20), cols);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (size_t repeat = 0; repeat < 4; repeat++)
             test_one(index, isas, isa_count, shapes[i][0], shapes[i][1]);

@@ -3,10 +3,7 @@
 #include "tests/kernels/test_kernels.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { CAPACITY = 1 << 20, CANARY = 0x5A, CANARY_BYTES = 64 };
 enum region_name { X, X2, SCALE, BIAS, WANT, GOT, REGIONS };
@@ -25,15 +22,9 @@ typedef struct array {
 
 static array place(enum region_name name, size_t floats, placement where)
 {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     array a = {.size_bytes = floats * sizeof(float)};
-    if (regions[name] == NULL) {
-        uint8_t *map =
-            mmap(NULL, CAPACITY + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + page, CAPACITY, PROT_READ | PROT_WRITE) != 0)
-            exit(1);
-        regions[name] = map + page;
-    }
+    if (regions[name] == NULL)
+        regions[name] = test_guarded(CAPACITY);
     const size_t start = where.at_end ? CAPACITY - a.size_bytes - where.offset : where.offset;
     a.data = regions[name] + start;
     a.before = start < CANARY_BYTES ? start : CANARY_BYTES;
@@ -53,11 +44,6 @@ static bool intact(const array *a)
         if (a->data[a->size_bytes + i] != CANARY)
             return false;
     return true;
-}
-
-static size_t below(size_t n)
-{
-    return (size_t)(test_random() >> 8) % n;
 }
 
 static float any_bits(void)
@@ -81,10 +67,10 @@ static float draw(enum data_class class)
     case BITS:
         return any_bits();
     case SPECIALS:
-        return below(3) == 0 ? special[below(sizeof special / sizeof *special)]
-                             : (float)(test_uniform() * 4.0 - 2.0);
+        return test_below(3) == 0 ? special[test_below(sizeof special / sizeof *special)]
+                                  : (float)(test_uniform() * 4.0 - 2.0);
     default: /* many equal values */
-        return (float)(int)below(7) - 3.0f;
+        return (float)(int)test_below(7) - 3.0f;
     }
 }
 
@@ -111,29 +97,29 @@ static bool same_double(double a, double b)
 
 static placement somewhere(void)
 {
-    return (placement){below(2) == 0, below(3) == 0 ? 0 : below(40)};
+    return (placement){test_below(2) == 0, test_below(3) == 0 ? 0 : test_below(40)};
 }
 
 static void test_one(size_t index, const test_isa *isas, size_t isa_count, size_t n)
 {
     const vqc_kernel_info *info = &vqc_kernel_infos[index];
-    const enum data_class class = (enum data_class)below(DATA_CLASSES);
+    const enum data_class class = (enum data_class)test_below(DATA_CLASSES);
     const bool pool = info->family == VQC_FAMILY_MATH_POOL;
     const size_t outputs = info->family == VQC_FAMILY_MATH_MOMENTS ? 0 : n;
     vqc_kernel_args a = {.cols = n,
-                         .a = draw(below(2) == 0 ? NEAR : SPECIALS),
-                         .b = draw(below(2) == 0 ? NEAR : SPECIALS),
-                         .a_step = below(4) != 0,
-                         .b_step = below(4) != 0,
-                         .window = 1 + below(5),
-                         .step = 1 + below(3),
-                         .dilation = 1 + below(3)};
+                         .a = draw(test_below(2) == 0 ? NEAR : SPECIALS),
+                         .b = draw(test_below(2) == 0 ? NEAR : SPECIALS),
+                         .a_step = test_below(4) != 0,
+                         .b_step = test_below(4) != 0,
+                         .window = 1 + test_below(5),
+                         .step = 1 + test_below(3),
+                         .dilation = 1 + test_below(3)};
     const size_t reads = pool && n > 0 ? (n - 1) * a.step + (a.window - 1) * a.dilation + 1 : n;
     const placement target = somewhere();
     array x = place(X, reads, somewhere()), x2 = place(X2, n, somewhere());
     array scale = place(SCALE, n, somewhere()), bias = place(BIAS, n, somewhere());
     array want = place(WANT, outputs, target), got = place(GOT, outputs, target);
-    const bool in_place = info->family == VQC_FAMILY_MATH_UNARY && below(3) == 0;
+    const bool in_place = info->family == VQC_FAMILY_MATH_UNARY && test_below(3) == 0;
 
     if (n == 0 && info->family == VQC_FAMILY_MATH_MOMENTS)
         return;
@@ -143,8 +129,8 @@ static void test_one(size_t index, const test_isa *isas, size_t isa_count, size_
     fill(&bias, class);
     a.in = x.data;
     a.in2 = x2.data;
-    a.scale = below(3) == 0 ? NULL : (const float *)(const void *)scale.data;
-    a.bias = below(3) == 0 ? NULL : bias.data;
+    a.scale = test_below(3) == 0 ? NULL : (const float *)(const void *)scale.data;
+    a.bias = test_below(3) == 0 ? NULL : bias.data;
     a.out = want.data;
     vqc_kernel_results expected = {.sum = 0};
     vqc_kernel_call(&vqc_kernels__c, index, &a, &expected);
@@ -228,7 +214,7 @@ static void test_accuracy(const accuracy *a)
         const double u = test_uniform();
         x[i] = (float)(a->low + u * (a->high - a->low));
         if (i % 2 == 0)
-            x[i] = ldexpf(x[i], -(int)below(60));
+            x[i] = ldexpf(x[i], -(int)test_below(60));
         if ((double)x[i] < a->low || (double)x[i] > a->high)
             x[i] = (float)a->high;
     }

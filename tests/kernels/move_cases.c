@@ -2,10 +2,7 @@
  * definition, with the arrays against guard pages. */
 #include "tests/kernels/test_kernels.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { CAPACITY = 4 << 20, CANARY = 0x3C };
 
@@ -13,20 +10,9 @@ enum { CAPACITY = 4 << 20, CANARY = 0x3C };
 static uint8_t *guarded(int which, size_t size_bytes, size_t shift)
 {
     static uint8_t *regions[2];
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (regions[which] == NULL) {
-        uint8_t *map =
-            mmap(NULL, CAPACITY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + CAPACITY, page, PROT_NONE) != 0)
-            exit(1);
-        regions[which] = map;
-    }
+    if (regions[which] == NULL)
+        regions[which] = test_guarded(CAPACITY);
     return regions[which] + CAPACITY - size_bytes - shift;
-}
-
-static size_t below(size_t n)
-{
-    return (size_t)(test_random() >> 8) % n;
 }
 
 /* Every element of the result, and what lies between its rows, which must stay as it was. */
@@ -49,12 +35,12 @@ static void test_one(size_t index, const test_isa *isas, size_t isa_count, size_
     const vqc_kernel_info *info = &vqc_kernel_infos[index];
     vqc_kernel_args a = {.rows = rows,
                          .cols = cols,
-                         .in_stride = cols + below(2) * below(20),
-                         .out_stride = rows + below(2) * below(20)};
+                         .in_stride = cols + test_below(2) * test_below(20),
+                         .out_stride = rows + test_below(2) * test_below(20)};
     const bool empty = rows == 0 || cols == 0;
     const size_t in_bytes = empty ? 0 : ((rows - 1) * a.in_stride + cols) * 4;
     const size_t out_bytes = empty ? 0 : ((cols - 1) * a.out_stride + rows) * 4;
-    uint8_t *x = guarded(0, in_bytes, below(9)), *out = guarded(1, out_bytes, below(9));
+    uint8_t *x = guarded(0, in_bytes, test_below(9)), *out = guarded(1, out_bytes, test_below(9));
     vqc_kernel_results none = {.count = 0};
 
     for (size_t i = 0; i < in_bytes; i++)
@@ -80,7 +66,7 @@ void test_move_kernel(size_t index, const test_isa *isas, size_t isa_count)
     static const size_t shapes[][2] = {{64, 64}, {100, 33}, {3, 1000}, {1000, 3}, {257, 129}};
     for (size_t cols = 0; cols <= 67; cols++)
         for (size_t repeat = 0; repeat < 8; repeat++)
-            test_one(index, isas, isa_count, below(68), cols);
+            test_one(index, isas, isa_count, test_below(68), cols);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         test_one(index, isas, isa_count, shapes[i][0], shapes[i][1]);
 }

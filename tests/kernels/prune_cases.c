@@ -3,10 +3,7 @@
 #include "tests/kernels/test_kernels.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { CAPACITY = 4 << 20, CANARY = 0x3C, MOST = 200000 };
 
@@ -14,20 +11,9 @@ enum { CAPACITY = 4 << 20, CANARY = 0x3C, MOST = 200000 };
 static uint8_t *guarded(int which, size_t size_bytes, size_t shift)
 {
     static uint8_t *regions[2];
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (regions[which] == NULL) {
-        uint8_t *map =
-            mmap(NULL, CAPACITY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + CAPACITY, page, PROT_NONE) != 0)
-            exit(1);
-        regions[which] = map;
-    }
+    if (regions[which] == NULL)
+        regions[which] = test_guarded(CAPACITY);
     return regions[which] + CAPACITY - size_bytes - shift;
-}
-
-static size_t below(size_t n)
-{
-    return (size_t)(test_random() >> 8) % n;
 }
 
 static float value_of(const uint8_t *x, size_t i)
@@ -41,7 +27,7 @@ static float value_of(const uint8_t *x, size_t i)
 static float any_value(bool negative)
 {
     static const float odd[] = {0.0f, -0.0f, 1e-42f, -1e-42f, INFINITY, 1.0f, -1.0f, 3e38f};
-    const float v = below(4) == 0 ? odd[below(8)] : (float)below(64) / 16.0f - 2.0f;
+    const float v = test_below(4) == 0 ? odd[test_below(8)] : (float)test_below(64) / 16.0f - 2.0f;
     return negative ? v : fabsf(v);
 }
 
@@ -138,32 +124,33 @@ static void test_one(size_t index, const test_isa *isas, size_t isa_count, size_
     const bool empty = a.rows == 0 || cols == 0;
     size_t out_bytes;
 
-    a.in_stride = cols + (scores ? below(20) : 0);
-    a.out_stride = cols + (scores ? below(20) : 0);
-    a.width = widths[below(8)];
-    a.depth = 1 + below((size_t)a.width - 1);
-    a.a = below(3) == 0 ? 0.0f : 0.5f;
+    a.in_stride = cols + (scores ? test_below(20) : 0);
+    a.out_stride = cols + (scores ? test_below(20) : 0);
+    a.width = widths[test_below(8)];
+    a.depth = 1 + test_below((size_t)a.width - 1);
+    a.a = test_below(3) == 0 ? 0.0f : 0.5f;
     const size_t in_bytes = empty ? 0 : ((a.rows - 1) * a.in_stride + cols) * 4;
-    uint8_t *x = guarded(0, in_bytes, below(9)), *out;
+    uint8_t *x = guarded(0, in_bytes, test_below(9)), *out;
     for (size_t i = 0; i < in_bytes / 4; i++) {
         const float v = any_value(!groups);
         memcpy(x + i * 4, &v, sizeof v);
     }
     for (size_t i = 0; i < cols; i++)
-        scale[i] = (float)below(100) / 7.0f;
+        scale[i] = (float)test_below(100) / 7.0f;
     for (size_t b = 0; b < VQC_COUNT_BOUNDS; b++)
-        bounds[b] = empty || below(3) == 0 ? (uint32_t)below(0x7fffffff)
-                                           : key_of(x, below(cols)) - (uint32_t)below(2);
+        bounds[b] = empty || test_below(3) == 0
+                        ? (uint32_t)test_below(0x7fffffff)
+                        : key_of(x, test_below(cols)) - (uint32_t)test_below(2);
     for (size_t b = 0; b < VQC_COUNT_BOUNDS; b++)
         bounds[b] &= 0x7fffffff;
     out_bytes = empty ? 0 : scores ? ((a.rows - 1) * a.out_stride + cols) * 4 : cols;
     if (info->family == VQC_FAMILY_GATHER_KEYS) { /* room for what is found, and no more */
-        bounds[0] = below(4) == 0 ? 0 : bounds[0];
+        bounds[0] = test_below(4) == 0 ? 0 : bounds[0];
         out_bytes = 0;
         for (size_t i = 0; i < cols; i++)
             out_bytes += gathered(&a, key_of(x, i)) ? sizeof *bounds : 0;
     }
-    out = guarded(1, out_bytes, below(9));
+    out = guarded(1, out_bytes, test_below(9));
     a.in = x;
     a.out = out;
     for (size_t i = 0; i <= isa_count; i++) {
@@ -192,7 +179,7 @@ void test_prune_kernel(size_t index, const test_isa *isas, size_t isa_count)
 {
     for (size_t cols = 0; cols <= 67; cols++)
         for (size_t repeat = 0; repeat < 8; repeat++)
-            test_one(index, isas, isa_count, 1 + below(6), cols);
+            test_one(index, isas, isa_count, 1 + test_below(6), cols);
     test_one(index, isas, isa_count, 3, 1000);
     test_one(index, isas, isa_count, 1, 131056 + 77);
 }

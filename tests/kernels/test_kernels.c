@@ -51,7 +51,7 @@ double test_uniform(void)
     return (double)(test_random() >> 11) * 0x1p-53;
 }
 
-static size_t below(size_t n)
+size_t test_below(size_t n)
 {
     return (size_t)(test_random() >> 8) % n;
 }
@@ -93,19 +93,23 @@ enum region_name {
 enum { OUTPUTS = COUNTS - OUT + 1, REGION_COUNT = OUT + 2 * OUTPUTS };
 static region regions[REGION_COUNT];
 
+uint8_t *test_guarded(size_t capacity)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *map = mmap(NULL, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map + page, capacity, PROT_READ | PROT_WRITE) != 0) {
+        fprintf(stderr, "cannot map test memory: %s\n", strerror(errno));
+        exit(1);
+    }
+    return map + page;
+}
+
 static void map_regions(void)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t capacity = ((size_t)MAX_ELEMENTS * sizeof(double) + page) / page * page;
-    for (size_t i = 0; i < REGION_COUNT; i++) {
-        uint8_t *map =
-            mmap(NULL, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + page, capacity, PROT_READ | PROT_WRITE) != 0) {
-            fprintf(stderr, "cannot map test memory: %s\n", strerror(errno));
-            exit(1);
-        }
-        regions[i] = (region){map + page, capacity};
-    }
+    for (size_t i = 0; i < REGION_COUNT; i++)
+        regions[i] = (region){test_guarded(capacity), capacity};
 }
 
 /* Where an array lies: against the guard page after it, against the one before it, or `offset`
@@ -162,7 +166,7 @@ static float special(void)
         3e38f,    -3e38f,   0x1.fffffep127f, 448.0f,     464.0f,  57344.0f,  61440.0f,   65504.0f,
         65520.0f, 0x1p-24f, 0x1p-25f,        0x1.8p-25f, 0x1p-9f, 0x1p-10f,  0x1.8p-10f, 1.0f,
         0.5f};
-    return values[below(sizeof values / sizeof *values)];
+    return values[test_below(sizeof values / sizeof *values)];
 }
 
 enum data_class { NORMAL, TIES, WIDE, BITS, SPECIALS, ZEROS, HUGE_VALUES, DATA_CLASSES };
@@ -176,13 +180,13 @@ static float draw(enum data_class class)
     case TIES:
         return (float)(int)(u * 600.0) * 0.5f;
     case WIDE:
-        return ldexpf((float)u, (int)below(60) - 40);
+        return ldexpf((float)u, (int)test_below(60) - 40);
     case BITS:
         return random_bits_float();
     case SPECIALS:
-        return below(4) == 0 ? special() : (float)u * 300.0f;
+        return test_below(4) == 0 ? special() : (float)u * 300.0f;
     case ZEROS:
-        return below(2) == 0 ? 0.0f : -0.0f;
+        return test_below(2) == 0 ? 0.0f : -0.0f;
     case HUGE_VALUES:
         return (float)(u * 3e38);
     case DATA_CLASSES:
@@ -209,7 +213,7 @@ static void fill_doubles(array *a, enum data_class class)
 {
     for (size_t i = 0; i + sizeof(double) <= a->size_bytes; i += sizeof(double)) {
         double x = (double)draw(class) * (1.0 + test_uniform() * 0x1p-20);
-        if (class == BITS && below(2) == 0)
+        if (class == BITS && test_below(2) == 0)
             x *= 1e10;
         memcpy(a->data + i, &x, sizeof x);
     }
@@ -221,8 +225,8 @@ static void fill_scales(array *scale, array *inv_scale, enum data_class class)
     for (size_t i = 0; i + sizeof(float) <= scale->size_bytes; i += sizeof(float)) {
         float s = (float)exp(test_uniform() * 12.0 - 9.0);
         if (class == TIES)
-            s = ldexpf(1.0f, (int)below(4) - 2);
-        else if (below(16) == 0)
+            s = ldexpf(1.0f, (int)test_below(4) - 2);
+        else if (test_below(16) == 0)
             s = special();
         const float inv = 1.0f / s;
         memcpy(scale->data + i, &s, sizeof s);
@@ -275,19 +279,19 @@ static void draw_code_range(vqc_kernel_kind kind, vqc_kernel_args *a, array *zer
     else if (kind == VQC_KIND_S16)
         hi = 32767;
     const int32_t full_lo = lo, full_span = hi - lo + 1;
-    if (below(3) == 0)
+    if (test_below(3) == 0)
         lo++; /* symmetric */
-    if (below(3) == 0) {
-        lo += (int32_t)below((size_t)(hi - lo));
-        hi = lo + (int32_t)below((size_t)(hi - lo) + 1);
+    if (test_below(3) == 0) {
+        lo += (int32_t)test_below((size_t)(hi - lo));
+        hi = lo + (int32_t)test_below((size_t)(hi - lo) + 1);
     }
     a->lo = lo;
     a->hi = hi;
-    const bool wild = below(8) == 0, none = below(3) == 0;
+    const bool wild = test_below(8) == 0, none = test_below(3) == 0;
     for (size_t i = 0; i + sizeof(int32_t) <= zero_point->size_bytes; i += sizeof(int32_t)) {
-        int32_t z = none ? 0 : full_lo + (int32_t)below((size_t)full_span);
+        int32_t z = none ? 0 : full_lo + (int32_t)test_below((size_t)full_span);
         if (wild)
-            z = (int32_t)below(2000000) - 1000000;
+            z = (int32_t)test_below(2000000) - 1000000;
         memcpy(zero_point->data + i, &z, sizeof z);
     }
 }
@@ -389,10 +393,11 @@ typedef struct inputs {
 static void draw_scalars(const vqc_kernel_info *info, vqc_kernel_args *a)
 {
     static const int widths[] = {1, 2, 4};
-    a->width = info->family == VQC_FAMILY_EXTRACT_PLANE ? 1 + (int)below(8) : widths[below(3)];
-    a->shift = (int)below(8);
-    a->inv_bin_width = below(8) == 0 ? fabsf(special()) : (float)(test_uniform() * 200.0);
-    a->half_bins = below(8) == 0 ? VQC_HISTOGRAM_HALF_BINS : 1 + (uint32_t)below(300);
+    a->width =
+        info->family == VQC_FAMILY_EXTRACT_PLANE ? 1 + (int)test_below(8) : widths[test_below(3)];
+    a->shift = (int)test_below(8);
+    a->inv_bin_width = test_below(8) == 0 ? fabsf(special()) : (float)(test_uniform() * 200.0);
+    a->half_bins = test_below(8) == 0 ? VQC_HISTOGRAM_HALF_BINS : 1 + (uint32_t)test_below(300);
     a->iterations = a->cols;
 }
 
@@ -417,7 +422,7 @@ static void draw_inputs(const vqc_kernel_info *info, inputs *n, size_t params,
     n->args.in2 = n->in2.data;
     n->args.scale = (const float *)(const void *)n->scale.data;
     n->args.inv_scale = (const float *)(const void *)n->inv_scale.data;
-    if ((!is_rows(f) && !is_cols(f)) || below(4) != 0)
+    if ((!is_rows(f) && !is_cols(f)) || test_below(4) != 0)
         n->args.zero_point = (const int32_t *)(const void *)n->zero_point.data;
     if (f == VQC_FAMILY_MINMAX_ROWS || f == VQC_FAMILY_MINMAX_COLS)
         n->size_bytes[MIN - OUT] = n->size_bytes[MAX - OUT] = params * sizeof(float);
@@ -444,7 +449,7 @@ static void draw_initial(const vqc_kernel_info *info, inputs *n)
         else
             fill_bytes(&a);
     }
-    if (info->family == VQC_FAMILY_EXTRACT_PLANE && below(2) == 0) {
+    if (info->family == VQC_FAMILY_EXTRACT_PLANE && test_below(2) == 0) {
         memcpy(n->initial[0], n->in.data, n->in.size_bytes);
         n->args.in = NULL;
     }
@@ -481,8 +486,8 @@ static void test_one(size_t index, const test_isa *isas, size_t isa_count, const
     const size_t rows = flat ? 1 : t->rows, stride = t->cols + (flat ? 0 : t->pad);
     const size_t elements = rows == 0 || t->cols == 0 ? 0 : (rows - 1) * stride + t->cols;
     const size_t params = is_rows(info->family) ? rows : is_cols(info->family) ? t->cols : 1;
-    const enum data_class class = (enum data_class)below(DATA_CLASSES);
-    const placement where = {.at_end = below(2) == 0, .offset = below(70)};
+    const enum data_class class = (enum data_class)test_below(DATA_CLASSES);
+    const placement where = {.at_end = test_below(2) == 0, .offset = test_below(70)};
     inputs n = {.args = {.rows = rows, .cols = t->cols, .in_stride = stride, .out_stride = stride}};
     draw_scalars(info, &n.args);
     size_t in_bytes;
@@ -545,7 +550,9 @@ static void test_kernel(size_t index, const test_isa *isas, size_t isa_count)
     for (size_t cols = 0; cols <= 67; cols++)
         for (size_t repeat = 0; repeat < 12; repeat++)
             test_one(index, isas, isa_count,
-                     &(test_case){.rows = below(8), .cols = cols, .pad = below(2) * below(20)});
+                     &(test_case){.rows = test_below(8),
+                                  .cols = cols,
+                                  .pad = test_below(2) * test_below(20)});
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
         test_case t = layers[i];
         if (flat)

@@ -14,6 +14,13 @@ void test_check(bool ok, const char *format, ...) __attribute__((format(printf, 
 /* Next number of the one seeded generator (xorshift64*). */
 uint64_t test_random(void);
 
+/* A random number of 0 .. n - 1. */
+size_t test_below(size_t n);
+
+/* Memory of `capacity` bytes, a multiple of the page size, between inaccessible pages; never given
+ * back. */
+uint8_t *test_guarded(size_t capacity);
+
 /* Uniform in [0, 1). */
 double test_uniform(void);
 

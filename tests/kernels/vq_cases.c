@@ -3,8 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "tests/kernels/test_kernels.h"
 
@@ -15,14 +13,8 @@ static uint8_t *regions[REGIONS]; /* first accessible byte; inaccessible from CA
 /* An array that ends at the guard page, or `shift` items before it. */
 static void *array(enum region_name name, size_t count, size_t item_bytes, size_t shift)
 {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (regions[name] == NULL) {
-        uint8_t *map =
-            mmap(NULL, CAPACITY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + CAPACITY, page, PROT_NONE) != 0)
-            exit(1);
-        regions[name] = map;
-    }
+    if (regions[name] == NULL)
+        regions[name] = test_guarded(CAPACITY);
     if ((count + shift) * item_bytes + CANARY_BYTES > CAPACITY)
         exit(1);
     uint8_t *data = regions[name] + CAPACITY - (count + shift) * item_bytes;
@@ -44,20 +36,15 @@ static bool intact(const void *data, size_t size_bytes, size_t shift_bytes)
     return true;
 }
 
-static size_t below(size_t n)
-{
-    return (size_t)(test_random() >> 8) % n;
-}
-
 /* Small integers, where many codewords are equally near; normal numbers; or all kinds. */
 static float draw(int class)
 {
     static const float specials[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 0x1p-149f, 3e38f};
     if (class == 0)
-        return (float)below(5) - 2.0f;
-    if (class == 2 && below(10) == 0)
-        return specials[below(sizeof specials / sizeof *specials)];
-    return ldexpf((float)(test_uniform() * 2.0 - 1.0), (int)below(6));
+        return (float)test_below(5) - 2.0f;
+    if (class == 2 && test_below(10) == 0)
+        return specials[test_below(sizeof specials / sizeof *specials)];
+    return ldexpf((float)(test_uniform() * 2.0 - 1.0), (int)test_below(6));
 }
 
 static size_t dim_of(size_t index)
@@ -74,7 +61,7 @@ static size_t dim_of(size_t index)
     case VQC_INDEX_f32_nearest_16:
         return 16;
     default:
-        return 1 + below(below(8) == 0 ? VQC_NEAREST_MAX_DIM : 20);
+        return 1 + test_below(test_below(8) == 0 ? VQC_NEAREST_MAX_DIM : 20);
     }
 }
 
@@ -82,11 +69,11 @@ static void test_nearest(size_t index, const test_isa *isas, size_t isa_count, s
                          size_t count)
 {
     const char *name = vqc_kernel_infos[index].name;
-    const size_t dim = dim_of(index), shift = below(4);
+    const size_t dim = dim_of(index), shift = test_below(4);
     const size_t panels = (n + VQC_NEAREST_POINTS - 1) / VQC_NEAREST_POINTS;
     const size_t blocks = (count + VQC_NEAREST_CODEWORDS - 1) / VQC_NEAREST_CODEWORDS;
     const size_t words = blocks * VQC_NEAREST_CODEWORDS;
-    const int class = (int)below(3);
+    const int class = (int)test_below(3);
     float *x = array(POINTS, panels * VQC_NEAREST_POINTS * dim, sizeof *x, shift);
     float *book = array(BOOK, words * (dim + 1), sizeof *book, shift);
     for (size_t i = 0; i < panels * VQC_NEAREST_POINTS * dim; i++)
@@ -105,7 +92,7 @@ static void test_nearest(size_t index, const test_isa *isas, size_t isa_count, s
                        .count = count,
                        .codes = want,
                        .values = want_values};
-    const bool with_values = below(4) != 0;
+    const bool with_values = test_below(4) != 0;
     vqc_kernel_results results;
     vqc_kernel_call(&vqc_kernels__c, index, &(vqc_kernel_args){.nearest = &job}, &results);
     for (size_t k = 0; k < isa_count; k++) {
@@ -132,7 +119,7 @@ void test_nearest_kernel(size_t index, const test_isa *isas, size_t isa_count)
 {
     for (size_t n = 0; n <= 67; n++)
         for (size_t repeat = 0; repeat < 6; repeat++)
-            test_nearest(index, isas, isa_count, n, 1 + below(repeat < 3 ? 20 : 300));
+            test_nearest(index, isas, isa_count, n, 1 + test_below(repeat < 3 ? 20 : 300));
     test_nearest(index, isas, isa_count, 1500, 256);
     test_nearest(index, isas, isa_count, 600, 1111);
 }
