@@ -1,0 +1,200 @@
+/* Pruning a model of two layers with calibration data: what it costs at the output, by the
+ * original's outputs on the samples that are held out. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/data/samples_subset.h"
+#include "core/graph.h"
+#include "core/pipeline.h"
+#include "core/report.h"
+#include "core/static/measure.h"
+#include "core/tensor.h"
+#include "tests/unit/static_case.h"
+
+enum { SAMPLES = 48, BATCH = 8, INPUTS = 32, HIDDEN = 48, OUTPUTS = 40 };
+#define WEIGHTS ((size_t)(INPUTS * HIDDEN + HIDDEN * OUTPUTS))
+
+/* x -> A, + c -> Relu -> B, + d */
+static vqc_model *two_layers(void)
+{
+    vqc_model *model = mb_model(13, 8);
+
+    STATIC_WEIGHT(model, "A", 2, 0.2f, INPUTS, HIDDEN);
+    STATIC_WEIGHT(model, "c", 3, 0.1f, HIDDEN);
+    STATIC_WEIGHT(model, "B", 4, 0.2f, HIDDEN, OUTPUTS);
+    STATIC_WEIGHT(model, "d", 5, 0.1f, OUTPUTS);
+    mb_input(model, NULL, "x");
+    mb_node(model, NULL, "MatMul", "x A", "h");
+    mb_node(model, NULL, "Add", "h c", "hc");
+    mb_node(model, NULL, "Relu", "hc", "r");
+    mb_node(model, NULL, "MatMul", "r B", "z");
+    mb_node(model, NULL, "Add", "z d", "y");
+    mb_output(model, NULL, "y");
+    return model;
+}
+
+/* Neighbouring inputs are alike, and some are large: there is something to make up with. */
+static runner_samples *correlated(void)
+{
+    runner_samples *s = runner_samples_make(SAMPLES, (const int64_t[]){BATCH, INPUTS}, 2, 9);
+
+    for (size_t row = 0; row < (size_t)SAMPLES * BATCH; row++) {
+        float *x = s->values + row * INPUTS;
+        for (size_t i = 1; i < INPUTS; i++) {
+            x[i] = 0.8f * x[i - 1] + 0.6f * x[i];
+        }
+        for (size_t i = 0; i < INPUTS; i++) {
+            x[i] = (x[i] + 0.3f) * (i % 5 == 0 ? 3.0f : 1.0f);
+        }
+    }
+    return s;
+}
+
+typedef struct outcome {
+    double sqnr_db, sparsity;
+    size_t zeros[2]; /* in A and B */
+    size_t negative; /* zeros with a sign */
+} outcome;
+
+static void count_zeros(const vqc_model *model, outcome *out)
+{
+    const Onnx__GraphProto *graph = model->proto->graph;
+    vqc_arena *arena = vqc_arena_create();
+
+    for (size_t i = 0; i < graph->n_initializer; i++) {
+        const char *name = graph->initializer[i]->name;
+        bool is_a = strcmp(name, "A") == 0;
+        const float *values;
+        size_t n;
+        if (!is_a && strcmp(name, "B") != 0) {
+            continue;
+        }
+        cr_assert_eq(vqc_tensor_borrow_f32(graph->initializer[i], arena, &values, &n, NULL),
+                     VQC_OK);
+        for (size_t k = 0; k < n; k++) {
+            out->zeros[is_a ? 0 : 1] += values[k] == 0.0f ? 1 : 0;
+            out->negative += values[k] == 0.0f && signbit(values[k]) ? 1 : 0;
+        }
+    }
+    vqc_arena_destroy(&arena);
+}
+
+/* Prunes by these options, with the samples when `seen`. */
+static outcome prune(const vqc_prune_options *prune, bool seen)
+{
+    vqc_model *model = two_layers(), *original = two_layers();
+    runner_samples *samples = correlated();
+    vqc_run_options options = {.threads = 1};
+    vqc_pipeline_options pipeline = {.run = &options, .samples = seen ? &samples->source : NULL};
+    vqc_error error = {.message = ""};
+    vqc_recipe *recipe = NULL;
+    vqc_report *report = NULL;
+    vqc_samples *apart = NULL;
+    vqc_reference *reference = NULL;
+    vqc_graph *graph = NULL;
+    vqc_score score;
+    outcome out = {0};
+
+    cr_assert_eq(vqc_recipe_create_default(&recipe, NULL), VQC_OK);
+    cr_assert_eq(vqc_report_create(&report, NULL), VQC_OK);
+    (void)strcpy(recipe->weights.codec, "keep");
+    recipe->weights.sparse = VQC_SWITCH_OFF; /* the pruned tensors are looked at */
+    recipe->prune = *prune;
+    cr_assert_eq(vqc_pipeline_run(model, recipe, &pipeline, report, &error), VQC_OK, "%s",
+                 error.message);
+    count_zeros(model, &out);
+    out.sparsity = (double)(out.zeros[0] + out.zeros[1]) / (double)WEIGHTS;
+    cr_assert_eq(report->weight_zeros, out.zeros[0] + out.zeros[1]);
+
+    cr_assert_eq(vqc_graph_create(original, &graph, NULL), VQC_OK);
+    cr_assert_eq(vqc_samples_held_out(&samples->source, &apart, NULL), VQC_OK);
+    cr_assert_lt(apart->count, (size_t)SAMPLES);
+    cr_assert_eq(vqc_reference_create(graph, apart, 0, 1, SAMPLES, 1 << 24, 1, &reference, &error),
+                 VQC_OK);
+    cr_assert_eq(vqc_reference_score(reference, model, 0, 1, &score, &error), VQC_OK);
+    out.sqnr_db = score.sqnr_db;
+    vqc_reference_destroy(&reference);
+    vqc_samples_destroy(&apart);
+    vqc_graph_destroy(&graph);
+    vqc_report_destroy(&report);
+    vqc_recipe_destroy(&recipe);
+    vqc_model_destroy(&model);
+    vqc_model_destroy(&original);
+    runner_samples_end(samples);
+    return out;
+}
+
+Test(prune_calibrated, compensation_beats_magnitude)
+{
+    vqc_prune_options options = vqc_prune_options_default();
+    outcome plain, seen, uncompensated;
+
+    options.sparsity = 0.5;
+    plain = prune(&options, false);
+    seen = prune(&options, true);
+    options.compensate = VQC_PRUNE_COMPENSATE_OFF;
+    uncompensated = prune(&options, true);
+    cr_assert_eq(plain.zeros[0], (size_t)(INPUTS * HIDDEN / 2));
+    cr_assert_eq(plain.zeros[1], (size_t)(HIDDEN * OUTPUTS / 2));
+    cr_assert_eq(seen.zeros[0], plain.zeros[0]);
+    cr_assert_eq(seen.zeros[1], plain.zeros[1]);
+    cr_assert_eq(plain.negative + seen.negative + uncompensated.negative, 0);
+    cr_assert_gt(seen.sqnr_db, plain.sqnr_db + 3.0, "%.2f dB by magnitude, %.2f compensated",
+                 plain.sqnr_db, seen.sqnr_db);
+    cr_assert_gt(seen.sqnr_db, uncompensated.sqnr_db + 1.0, "%.2f dB kept, %.2f compensated",
+                 uncompensated.sqnr_db, seen.sqnr_db);
+}
+
+Test(prune_calibrated, patterns_reach_their_share)
+{
+    static const struct {
+        char *pattern;
+        double least;
+    } cases[] = {{"2:4", 0.5}, {"1:4", 0.75}, {"3:8", 0.625}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vqc_prune_options options = vqc_prune_options_default();
+        outcome got;
+        options.pattern = cases[i].pattern;
+        got = prune(&options, true);
+        cr_assert_eq(got.sparsity, cases[i].least, "%s: %.4f", cases[i].pattern, got.sparsity);
+        cr_assert_eq(got.negative, 0);
+        cr_assert_gt(got.sqnr_db, 3.0);
+    }
+}
+
+/* The most that keeps the target: it is kept, and two steps of the search further it is not. */
+Test(prune_calibrated, target_is_kept_and_used_up)
+{
+    static const double targets[] = {12.0, 20.0, 28.0};
+    double before = 1.0;
+
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        vqc_prune_options options = vqc_prune_options_default();
+        outcome got, more;
+        options.output_sqnr_db = targets[i];
+        got = prune(&options, true);
+        cr_assert_geq(got.sqnr_db, targets[i]);
+        cr_assert(got.sparsity > 0.05 && got.sparsity < before, "%.1f dB: %.4f", targets[i],
+                  got.sparsity);
+        before = got.sparsity;
+        options.output_sqnr_db = (double)NAN;
+        options.sparsity = got.sparsity + 2.0 / 128.0;
+        more = prune(&options, true);
+        cr_assert_lt(more.sqnr_db, targets[i], "%.1f dB: %.4f keeps %.2f dB, %.4f keeps %.2f dB",
+                     targets[i], got.sparsity, got.sqnr_db, more.sparsity, more.sqnr_db);
+    }
+}
+
+/* A sparsity beside the target is the most that is pruned. */
+Test(prune_calibrated, target_with_a_cap)
+{
+    vqc_prune_options options = vqc_prune_options_default();
+    outcome got;
+
+    options.output_sqnr_db = 3.0;
+    options.sparsity = 0.25;
+    got = prune(&options, true);
+    cr_assert_eq(got.sparsity, 0.25);
+}
