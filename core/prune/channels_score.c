@@ -108,6 +108,8 @@ enum {
 /* Added to the variances before inversion, of their mean: what covariances of few samples are good
  * for. */
 #define SCORE_DAMPING 1e-3
+/* A variance below this part of the squared mean is rounding: products are added up in float32. */
+#define ROUNDING 1e-6
 
 /* The input of one or more consumers, along its channel axis. */
 typedef struct reader {
@@ -325,6 +327,15 @@ static void center(reader *r)
         }
         for (size_t j = 0; j < r->n && r->full; j++) {
             r->second[i * r->n + j] = r->second[i * r->n + j] / count - r->sum[i] * r->sum[j];
+        }
+    }
+    /* the same in all positions (of one sample, often): no damping makes what rounding left
+     * definite */
+    for (size_t i = 0; i < r->n && r->full; i++) {
+        if (r->second[i * r->n + i] <= ROUNDING * r->sum[i] * r->sum[i]) {
+            for (size_t j = 0; j < r->n; j++) {
+                r->second[i * r->n + j] = r->second[j * r->n + i] = 0.0;
+            }
         }
     }
 }

@@ -702,3 +702,34 @@ Test(prune_channels, by_recipe)
     cr_assert_eq(run_recipe(&rule, &removed), 8, "a rule keeps it");
     cr_assert_eq(removed, 0);
 }
+
+/* One sample: nothing varies, and covariances are what rounding leaves. */
+Test(prune_channels, by_recipe_and_one_sample)
+{
+    static const int64_t row[] = {1, 12};
+    vqc_model *model = begin();
+    runner_samples *samples = runner_samples_make(1, row, 2, 5);
+    const vqc_run_options run = {.threads = 1};
+    const vqc_pipeline_options options = {.run = &run, .samples = &samples->source};
+    vqc_recipe *recipe = NULL;
+    vqc_report *report = NULL;
+    vqc_error error = {0};
+
+    TENSOR(model, "u", 1, 12, 96);
+    mb_node(model, NULL, "Gemm", "x u", "a");
+    TENSOR(model, "v", 2, 96, 64);
+    mb_node(model, NULL, "Gemm", "a v", "b");
+    TENSOR(model, "w", 3, 64, 5);
+    mb_node(model, NULL, "Gemm", "b w", "y");
+    mb_output(model, NULL, "y");
+    cr_assert_eq(vqc_recipe_load("configs/prune-channels.yaml", NULL, 0, &recipe, NULL, &error),
+                 VQC_OK, "%s", error.message);
+    cr_assert_eq(vqc_report_create(&report, &error), VQC_OK);
+    cr_assert_eq(vqc_pipeline_run(model, recipe, &options, report, &error), VQC_OK, "%s",
+                 error.message);
+    cr_assert_gt(report->removed_channels, 0);
+    vqc_report_destroy(&report);
+    vqc_recipe_destroy(&recipe);
+    runner_samples_end(samples);
+    vqc_model_destroy(&model);
+}
