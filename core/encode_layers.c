@@ -262,7 +262,7 @@ static vqc_status report_coded(vqc_encode *r, const vqc_plan_layer *item, const 
     out->pattern = vqc_sparse_pattern(code, r->report->arena);
     if (item->decision.codec == &vqc_codec_vq) {
         out->codebook = vqc_vq_describe(&item->decision);
-        if (code->sparse != NULL) {
+        if (code->sparse != NULL && !vqc_vq_is_packed(&item->decision.vq)) {
             out->codebook.index_bytes =
                 vqc_emit_index_bytes(&item->decision.vq, code->sparse->entries);
         }

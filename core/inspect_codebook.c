@@ -171,7 +171,14 @@ bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
         value = input_of(weights, value, 0);
     }
     stored = value == NULL ? NULL : vqc_weight_stored_codes(weights, value, &form);
-    value = stored == NULL ? value : stored;
+    if (stored != NULL) { /* vectors of kept weights come one after the other, without scales */
+        static const char *const line[] = {"Reshape", "Slice"};
+        value = stored;
+        while (value != NULL && value->producer != NULL && is_one_of(value->producer, line, 2)) {
+            value = input_of(weights, value, 0);
+            out->is_scaled = false;
+        }
+    }
     for (int i = 0; i < VQC_VQ_MAX_STAGES && value != NULL && value->producer != NULL &&
                     vqc_node_is(value->producer, "Add");
          i++) {

@@ -162,6 +162,7 @@ static vqc_status prepare_layer(vqc_plan_layer *item, const vqc_recipe *recipe, 
         .objective = recipe->objective,
         .weight_codes = weight_codes_of(recipe),
         .vq = recipe->vq,
+        .is_pruned = vqc_prune_wanted(recipe),
         .opset = layer->scope->opset,
         .max_opset = max_opset > layer->scope->opset ? max_opset : layer->scope->opset,
     };

@@ -84,6 +84,7 @@ typedef struct vqc_target {
     int64_t max_opset; /* how far the opset can be raised; = opset when it cannot */
     bool is_raised;    /* `opset` is final */
     vqc_vq_options vq; /* of the recipe */
+    bool is_pruned;    /* the recipe prunes: what is 0 stays 0 */
 } vqc_target;
 
 typedef struct vqc_codec {

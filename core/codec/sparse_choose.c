@@ -21,9 +21,12 @@ const char *vqc_sparse_obstacle(const vqc_decision *d)
     if (d->layer->elements > INT32_MAX) {
         return "more than 2^31 weights";
     }
+    if (d->codec == &vqc_codec_vq && vqc_vq_is_packed(&d->vq)) {
+        return NULL;
+    }
     if (d->codec == &vqc_codec_vq) {
         return d->vq.dim > 1 || d->vq.stages > 1 || vqc_vq_books(&d->vq) > 1 || d->is_shared
-                   ? "only scalars of one codebook (dim 1) have a sparse form"
+                   ? "vectors with zeros among them"
                    : NULL;
     }
     if (d->codec == &vqc_codec_exact) {
@@ -167,9 +170,11 @@ vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const floa
     vqc_sparse_cost *c = cost == NULL ? &local : cost;
     vqc_status status;
 
+    bool is_packed = d->codec == &vqc_codec_vq && vqc_vq_is_packed(&d->vq);
+
     *c = (vqc_sparse_cost){.sparse_name = ""};
     status = weigh(graph, d, NULL, &c->dense_bytes, error);
-    c->bytes = c->dense_bytes;
+    c->bytes = is_packed ? SIZE_MAX : c->dense_bytes; /* packed vectors have no dense form */
     if (status == VQC_OK) {
         status = vqc_sparse_count_layer(d, weights, &counts, error);
     }
@@ -183,6 +188,9 @@ vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const floa
         for (int b = VQC_SPARSE_MIN_GAP_BITS; b != 0 && status == VQC_OK;
              b = vqc_sparse_next_gap_bits(b)) {
             form = vqc_sparse_of(&counts, VQC_SPARSE_GAPS, b);
+            if (is_packed && form.entries != form.kept) {
+                continue; /* entries in between have no codeword */
+            }
             status = try_form(graph, d, &form, sparse, c, error);
         }
     }
@@ -249,10 +257,12 @@ const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse,
     bool was_kept = d->codec == &vqc_codec_exact; /* its reason is why it would be stored dense */
 
     if (sparse->form != VQC_SPARSE_NONE) {
-        return vqc_arena_printf(arena, "%s%s%.1f%% zeros save %zu bytes: %zu as %s, %zu dense",
-                                was_kept ? "" : d->reason, was_kept ? "" : joint, percent,
-                                cost->dense_bytes - cost->bytes, cost->bytes,
-                                vqc_sparse_name(sparse), cost->dense_bytes);
+        bool pays = cost->bytes < cost->dense_bytes; /* packed vectors may not */
+        return vqc_arena_printf(
+            arena, "%s%s%.1f%% zeros %s %zu bytes: %zu as %s, %zu dense", was_kept ? "" : d->reason,
+            was_kept ? "" : joint, percent, pays ? "save" : "cost",
+            pays ? cost->dense_bytes - cost->bytes : cost->bytes - cost->dense_bytes, cost->bytes,
+            vqc_sparse_name(sparse), cost->dense_bytes);
     }
     if (zeros < notable) {
         return d->reason;

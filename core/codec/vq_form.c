@@ -13,7 +13,9 @@ enum {
     WASTE_SHARE = 16, /* dim auto: padding takes at most 1/16 of a line */
     /* uint8 times int8, summed in pairs, stays in 16 bits up to codes of this size */
     SAFE_CODE = 64,
-    SCALE_SHARE = 32 /* channel_scale auto: scales take at most 1/32 of the indices' bytes */
+    MIN_PACKED = 64,   /* weights that are not 0 */
+    PACKED_ZEROS = 16, /* one weight in so many is 0 */
+    SCALE_SHARE = 32   /* channel_scale auto: scales take at most 1/32 of the indices' bytes */
 };
 
 /* channel_scale auto: standard deviation of the binary logarithm of the rows' sizes from which on
@@ -45,6 +47,9 @@ static size_t entry_bytes(vqc_vq_storage storage)
 
 static size_t line_length(const vqc_vq_shape *s)
 {
+    if (vqc_vq_is_packed(s)) {
+        return s->packed;
+    }
     return s->down_rows ? s->rows : s->cols;
 }
 
@@ -123,6 +128,27 @@ static void choose_groups(const vqc_weight_spec *spec, vqc_vq_shape *s)
         group_count(s->down_rows ? spec->output_groups : spec->input_groups, vqc_vq_blocks(s));
 }
 
+/*
+ * Where the recipe prunes: weights + 1, so that vectors are made of those that are not 0
+ * (shape->packed); 0 where the zeros are few or the pattern is another one.
+ */
+static size_t packed_size(const vqc_decision *d, const vqc_target *target, const float *weights)
+{
+    const vqc_weight_spec *spec = &d->spec;
+    size_t n = d->layer->elements;
+    size_t kept;
+
+    if (!(target->is_pruned || spec->sparse == VQC_SWITCH_ON) || spec->sparse == VQC_SWITCH_OFF ||
+        weights == NULL || n > UINT32_MAX - 1 || d->is_static || d->is_shared ||
+        d->layer->scope->opset < VQC_SPARSE_OPSET || spec->output_groups > 1 ||
+        spec->input_groups > 1 || spec->channel_scale == VQC_SWITCH_ON ||
+        (target->objective == VQC_OBJECTIVE_SPEED && vqc_layer_feeds_matmul(d->layer))) {
+        return 0;
+    }
+    kept = n - vqc_kernels_get()->f32_count_zero(weights, n);
+    return kept < MIN_PACKED || n - kept < n / PACKED_ZEROS ? 0 : kept + 1;
+}
+
 /* A power of two, so that no index bit is wasted. */
 static bool reduce_size(vqc_vq_shape *s)
 {
@@ -179,7 +205,7 @@ static bool wants_row_scales(const vqc_decision *d, const float *weights)
     if (d->spec.channel_scale != VQC_SWITCH_AUTO) {
         return d->spec.channel_scale == VQC_SWITCH_ON;
     }
-    return weights != NULL && s->rows * 2 * SCALE_SHARE <= index_bytes(s) &&
+    return weights != NULL && !vqc_vq_is_packed(s) && s->rows * 2 * SCALE_SHARE <= index_bytes(s) &&
            spread_of_rows(d, weights) >= SCALE_SPREAD;
 }
 
@@ -268,7 +294,11 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     if (d->is_static && target->weight_codes == VQC_WEIGHT_CODES_INT8_SAFE) {
         s->int8_limit = SAFE_CODE;
     }
+    s->packed = packed_size(d, target, weights);
     choose_dim(spec, s, d->is_shared);
+    if (!vqc_vq_is_packed(s)) {
+        s->packed = 0; /* scalars: 0 is a codeword */
+    }
     if (!d->is_shared) {
         choose_groups(spec, s);
         if (reduce_size(s)) {

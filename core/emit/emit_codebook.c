@@ -21,6 +21,7 @@ typedef struct codebook_pattern {
     size_t vectors;  /* whose indices are stored */
     bool is_integer; /* int8 codewords in front of DequantizeLinear */
     bool is_half;    /* float16 all the way */
+    bool is_packed;  /* sub-vectors are of the weights that are not 0 */
 } codebook_pattern;
 
 /* A copy of `bytes` that lives as long as the model; NULL while only sizes matter. */
@@ -84,8 +85,9 @@ size_t vqc_emit_index_bytes(const vqc_vq_shape *shape, size_t vectors)
 /* Stored index i of a stage. */
 static uint16_t index_at(const codebook_pattern *p, size_t stage, size_t i)
 {
-    return p->vq->indices[stage * p->vq->vectors +
-                          (p->code->sparse != NULL ? p->code->sparse->positions[i] : i)];
+    bool is_sparse = p->code->sparse != NULL && !p->is_packed;
+
+    return p->vq->indices[stage * p->vq->vectors + (is_sparse ? p->code->sparse->positions[i] : i)];
 }
 
 /* The indices of one stage as words. */
@@ -350,7 +352,8 @@ static void emit_tensor(const codebook_pattern *p, const char *name, const steps
     int64_t order[VQC_LAYER_MAX_RANK];
     bool more = p->is_integer || todo->cast;
 
-    if (p->blocks * s->dim != length) { /* the last sub-vector of a line is cut off */
+    if (!p->is_packed &&
+        p->blocks * s->dim != length) { /* the last sub-vector of a line is cut off */
         const int64_t line_dims[2] = {(int64_t)p->lines, (int64_t)(p->blocks * s->dim)};
         name = vqc_emit_reshape(p->e, name, line_dims, 2, VQC_FRESH);
         name = vqc_emit_take(p->e, name, 1, (int64_t)length, VQC_FRESH);
@@ -397,6 +400,18 @@ static const char *emit_stages(const codebook_pattern *p, const int64_t *dims, s
     return sum;
 }
 
+/* Sub-vectors of the weights that are not 0 spread to shape dims. */
+static const char *emit_packed(const codebook_pattern *p, const int64_t *dims, size_t rank,
+                               const char *last)
+{
+    const int64_t vectors[1] = {(int64_t)p->vectors};
+    const int64_t flat[1] = {(int64_t)(p->vectors * p->shape->dim)};
+    const char *values = emit_stages(p, vectors, 1, VQC_FRESH);
+
+    values = vqc_emit_reshape(p->e, values, flat, 1, VQC_FRESH);
+    return vqc_emit_sparse_packed(p->e, p->code->sparse, values, dims, rank, last);
+}
+
 /* Scalars of the stored indices spread to shape dims. */
 static const char *emit_sparse(const codebook_pattern *p, const int64_t *dims, size_t rank,
                                const char *last)
@@ -415,8 +430,13 @@ static const char *emit_sparse(const codebook_pattern *p, const int64_t *dims, s
 void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
 {
     const vqc_decision *d = code->decision;
-    const vqc_vq_shape *s = code->vq != NULL ? &code->vq->shape : &d->vq;
+    vqc_vq_shape shape = code->vq != NULL ? code->vq->shape : d->vq;
+    const vqc_vq_shape *s = &shape;
     const vqc_layer *layer = d->layer;
+    bool is_packed = code->sparse != NULL && vqc_vq_is_packed(s);
+    if (!is_packed) {
+        shape.packed = 0; /* of a packed code this is its size with all zeros stored */
+    }
     codebook_pattern p = {
         .e = e,
         .code = code,
@@ -428,10 +448,11 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
         .lines = vqc_vq_lines(s),
         .blocks = vqc_vq_blocks(s),
         .books = vqc_vq_books(s),
-        .vectors = code->sparse != NULL ? code->sparse->entries : vqc_vq_vectors(s),
+        .vectors = code->sparse != NULL && !is_packed ? code->sparse->entries : vqc_vq_vectors(s),
+        .is_packed = is_packed,
         .is_integer = d->form == VQC_FORM_DEQUANTIZE,
         .is_half = layer->dtype == VQC_DTYPE_FLOAT16 && s->storage == VQC_VQ_STORAGE_FLOAT16 &&
-                   s->stages == 1 && !s->row_scales,
+                   s->stages == 1 && !s->row_scales && !is_packed,
     };
     steps todo = {
         .transpose = p.layout->is_permuted,
@@ -442,7 +463,7 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
     size_t rank = 2;
     const char *last;
 
-    todo.reshape = s->dim > 1 || p.books > 1;
+    todo.reshape = !is_packed && (s->dim > 1 || p.books > 1);
     if (!todo.reshape) { /* scalars: the indices already have the tensor's shape */
         rank = p.layout->rank;
         for (size_t i = 0; i < rank; i++) {
@@ -453,8 +474,9 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
                ? VQC_FRESH
                : layer->value->name;
     emit_tensor(&p,
-                code->sparse != NULL ? emit_sparse(&p, dims, rank, last)
-                                     : emit_stages(&p, dims, rank, last),
+                is_packed              ? emit_packed(&p, dims, rank, last)
+                : code->sparse != NULL ? emit_sparse(&p, dims, rank, last)
+                                       : emit_stages(&p, dims, rank, last),
                 &todo);
     if (e->status == VQC_OK) {
         e->status = vqc_patch_remove_constant(e->patch, layer->value, e->error);

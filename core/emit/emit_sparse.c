@@ -154,3 +154,31 @@ const char *vqc_emit_sparse(vqc_emitter *e, const vqc_sparse *sparse, const char
     return sparse->form == VQC_SPARSE_GAPS ? emit_gaps(e, sparse, values, zero, dims, rank, output)
                                            : emit_mask(e, sparse, values, zero, dims, rank, output);
 }
+
+const char *vqc_emit_sparse_packed(vqc_emitter *e, const vqc_sparse *sparse, const char *values,
+                                   const int64_t *dims, size_t rank, const char *output)
+{
+    const int64_t flat[1] = {(int64_t)sparse->elements};
+    const float nothing = 0.0f;
+    const vqc_emit_zero zero = {.dtype = VQC_DTYPE_FLOAT, .raw = &nothing};
+    const int64_t first[1] = {1};
+    const int64_t end[1] = {(int64_t)sparse->kept + 1};
+    uint8_t *bits;
+    const char *mask;
+    const char *name;
+
+    if (sparse->form == VQC_SPARSE_GAPS) {
+        name = vqc_emit_node(e, "Slice", VQC_FRESH, values, vqc_emit_ints(e, first, 1),
+                             vqc_emit_ints(e, end, 1));
+        return emit_gaps(e, sparse, name, &zero, dims, rank, output);
+    }
+    bits = new_bytes(e, sparse, sparse->elements);
+    if (bits != NULL) {
+        vqc_sparse_mask(sparse, bits);
+    }
+    mask = vqc_emit_unpack(e, bits, sparse->elements, 1, flat, 1);
+    name = running_sum(e, vqc_emit_cast(e, mask, VQC_DTYPE_INT32, VQC_FRESH));
+    name = vqc_emit_node(e, "Gather", VQC_FRESH, values, name, NULL);
+    name = vqc_emit_node(e, "Mul", rank == 1 ? output : VQC_FRESH, name, mask, NULL);
+    return rank == 1 ? name : vqc_emit_reshape(e, name, dims, rank, output);
+}

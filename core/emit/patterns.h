@@ -82,6 +82,14 @@ const char *vqc_emit_sparse(vqc_emitter *e, const vqc_sparse *sparse, const char
                             const vqc_emit_zero *zero, const int64_t *dims, size_t rank,
                             const char *output);
 
+/*
+ * The same for float values of the kept weights alone, one after the other behind one value of no
+ * importance; values may go on behind them. GAPS without entries in between. What is not kept is 0,
+ * or -0 by the sign of the value that was kept before it.
+ */
+const char *vqc_emit_sparse_packed(vqc_emitter *e, const vqc_sparse *sparse, const char *values,
+                                   const int64_t *dims, size_t rank, const char *output);
+
 /* Bytes of the stored codes of `code`, item_bytes each, in the model's arena; NULL while only sizes
  * matter. */
 void *vqc_emit_stored_codes(vqc_emitter *e, const vqc_code *code, size_t item_bytes);

@@ -1,3 +1,4 @@
+#include <float.h>
 #include <string.h>
 
 #include "core/codec/vq_form.h"
@@ -161,6 +162,13 @@ static vqc_status fit_part(vqc_parts *r, vqc_part *p, const vqc_moments *moments
     if (status == VQC_OK && p->item->mask != NULL) {
         for (size_t i = 0; i < size; i++) { /* adjusting must not bring pruned weights back */
             f->target[i] = f->matrix[i] == 0.0f ? 0.0f : f->target[i];
+        }
+    }
+    if (status == VQC_OK && vqc_vq_is_packed(&p->item->decision.vq)) {
+        for (size_t i = 0; i < size; i++) { /* as many as there are */
+            f->target[i] = f->matrix[i] == 0.0f   ? 0.0f
+                           : f->target[i] == 0.0f ? FLT_MIN
+                                                  : f->target[i];
         }
     }
     if (status == VQC_OK) {

@@ -1,12 +1,25 @@
 #include "core/vq/vq_types.h"
 
+#include <string.h>
+
+bool vqc_vq_is_packed(const vqc_vq_shape *shape)
+{
+    return shape->packed > 0 && shape->dim > 1;
+}
+
 size_t vqc_vq_lines(const vqc_vq_shape *shape)
 {
+    if (vqc_vq_is_packed(shape)) {
+        return 1;
+    }
     return shape->down_rows ? shape->cols : shape->rows;
 }
 
 static size_t line_length(const vqc_vq_shape *shape)
 {
+    if (vqc_vq_is_packed(shape)) {
+        return shape->packed;
+    }
     return shape->down_rows ? shape->rows : shape->cols;
 }
 
@@ -50,6 +63,32 @@ int vqc_vq_index_bits(const vqc_vq_shape *shape)
     return bits;
 }
 
+size_t vqc_vq_kept_place(const vqc_vq_code *code, size_t i)
+{
+    const vqc_vq_shape *s = &code->shape;
+    size_t at = code->kept[i];
+
+    return s->down_rows ? at % s->rows * s->cols + at / s->rows : at;
+}
+
+/* Zeros, and the packed weights in their places. */
+static void decode_packed(const vqc_vq_code *code, float *matrix)
+{
+    const vqc_vq_shape *s = &code->shape;
+    size_t book_size = s->codebook_size * s->dim;
+
+    memset(matrix, 0, s->rows * s->cols * sizeof *matrix);
+    for (size_t i = 1; i < s->packed; i++) {
+        float sum = 0.0f;
+        for (size_t t = 0; t < s->stages; t++) {
+            size_t index = code->indices[t * code->vectors + i / s->dim];
+            float value = code->codebooks[t * book_size + index * s->dim + i % s->dim];
+            sum = t == 0 ? value : sum + value;
+        }
+        matrix[vqc_vq_kept_place(code, i - 1)] = sum;
+    }
+}
+
 void vqc_vq_decode(const vqc_vq_code *code, float *matrix)
 {
     const vqc_vq_shape *s = &code->shape;
@@ -57,6 +96,10 @@ void vqc_vq_decode(const vqc_vq_code *code, float *matrix)
     size_t length = line_length(s);
     size_t book_size = s->codebook_size * s->dim;
 
+    if (vqc_vq_is_packed(s)) {
+        decode_packed(code, matrix);
+        return;
+    }
     for (size_t v = 0; v < code->vectors; v++) {
         size_t line = v / blocks;
         size_t first = v % blocks * s->dim;

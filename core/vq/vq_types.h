@@ -44,6 +44,12 @@ typedef struct vqc_vq_shape {
     size_t block_groups;
     bool row_scales;
     vqc_vq_storage storage;
+    /*
+     * Only the weights that are not 0 are coded (dim > 1; one codebook, no row scales; else of no
+     * effect): packed - 1 of them, in the order in which the layout stores them, as one line behind
+     * one entry of no importance. 0: all are.
+     */
+    size_t packed;
     int int8_limit; /* largest int8 code of a codeword, 1..127; 0: 127 */
 } vqc_vq_shape;
 
@@ -59,7 +65,15 @@ typedef struct vqc_vq_code {
     int8_t *codebooks_int8;
     float *book_scales; /* [stages][books] of int8 codebooks */
     float *row_scales;  /* [rows] exactly representable in float16; NULL without */
+    uint32_t *kept;     /* [shape.packed - 1] of packed shapes: where each weight is in W, lines one
+                           after the other; ascending. NULL: not packed */
 } vqc_vq_code;
+
+/* Whether only the weights that are not 0 are coded. */
+bool vqc_vq_is_packed(const vqc_vq_shape *shape);
+
+/* Where packed weight `i` is in W [rows, cols]. */
+size_t vqc_vq_kept_place(const vqc_vq_code *code, size_t i);
 
 /* Lines, blocks per line, sub-vectors, and codebooks per stage of a shape. */
 size_t vqc_vq_lines(const vqc_vq_shape *shape);

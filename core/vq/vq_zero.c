@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "core/vq/vq_packed.h"
+
 enum { NOTABLE_ZEROS = 32 };
 
 /* books * size items -> books * (size + 1), the last of each book 0; NULL stays NULL. */
@@ -70,6 +72,9 @@ vqc_status vqc_vq_fit_zeros(const vqc_vq_shape *shape, const float *matrix, cons
     uint8_t *mask;
     vqc_status status;
 
+    if (vqc_vq_is_packed(shape)) {
+        return vqc_vq_fit_packed(shape, matrix, second, groups, effort, arena, code, loss, error);
+    }
     for (size_t i = 0; i < n; i++) {
         zeros += matrix[i] == 0.0f ? 1 : 0;
     }

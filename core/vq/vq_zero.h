@@ -1,4 +1,5 @@
-/* Scalar codebooks of matrices with zeros: 0 is a codeword. */
+/* Codebooks of matrices with zeros: 0 is a codeword of scalars, vectors are made of what is not 0.
+ */
 #ifndef VQC_CORE_VQ_VQ_ZERO_H
 #define VQC_CORE_VQ_VQ_ZERO_H
 
@@ -9,6 +10,8 @@
  * codewords) and at least one entry in 32 of the matrix is 0, codebooks are trained on the other
  * entries with one codeword less, the last codeword of each is exactly 0, and the entries that are
  * 0 have it: zeros decode to 0.
+ *
+ * Packed shapes (core/vq/vq_packed.h) code the shape.packed - 1 entries that are not 0.
  */
 vqc_status vqc_vq_fit_zeros(const vqc_vq_shape *shape, const float *matrix, const float *second,
                             size_t groups, const vqc_vq_effort *effort, vqc_arena *arena,

@@ -124,6 +124,16 @@ static void check_decoded(coded_layer *c, const char *what)
     coded_layer_round((vqc_dtype)c->layer->dtype, wanted, n);
     raw = mb_float_tensor(c->model, "", (vqc_dtype)c->layer->dtype, c->layer->dims, c->layer->rank,
                           wanted);
+    if (c->decision.codec == &vqc_codec_vq && vqc_vq_is_packed(&c->decision.vq)) {
+        uint8_t *bytes = got->data;
+        for (size_t i = 0; i < n; i++) { /* a 0 may be a -0 */
+            uint64_t item = 0;
+            memcpy(&item, bytes + i * got->width, got->width);
+            item = item == (uint64_t)1 << (8 * got->width - 1) ? 0 : item;
+            memcpy(bytes + i * got->width, &item, got->width);
+            cr_assert(c->weights[i] != 0.0f || item == 0, "%s: no zero", what);
+        }
+    }
     cr_assert(memcmp(got->data, raw->raw_data.data, n * got->width) == 0,
               "%s: not what the codec decodes", what);
     vqc_buffer_destroy(&got);
@@ -160,12 +170,13 @@ static bool write_form(const layer_case *layer, coded_layer_options o, const vqc
     coded_layer c;
     char what[200];
     bool able;
+    bool is_packed;
 
     o.op = layer->op;
     o.inputs = layer->inputs;
     c = coded_layer_make(&o, layer->dims, layer->rank, pruned(arena, n, zeros, n + (size_t)bits),
                          spec);
-    if (spec->sparse == VQC_SWITCH_ON) {
+    if (strcmp(spec->codec, "int") == 0 && spec->sparse == VQC_SWITCH_ON) {
         c.decision.codec = &vqc_codec_exact;
         vqc_codec_exact.prepare(&c.decision, &c.target, NULL, &c.opset_wanted);
     }
@@ -174,9 +185,13 @@ static bool write_form(const layer_case *layer, coded_layer_options o, const vqc
         (int)o.opset, (int)o.dtype, spec->codec, spec->bits, (int)spec->granularity,
         vqc_form_name(c.decision.form), spec->symmetric ? "" : " asymmetric", zeros, bits);
     able = c.decision.form != VQC_FORM_KEEP && vqc_sparse_obstacle(&c.decision) == NULL;
+    is_packed = c.decision.codec == &vqc_codec_vq && vqc_vq_is_packed(&c.decision.vq);
     if (able) {
         cr_assert_eq(vqc_sparse_count_layer(&c.decision, c.weights, &counts, &error), VQC_OK);
         sparse = vqc_sparse_of(&counts, bits == 0 ? VQC_SPARSE_MASK : VQC_SPARSE_GAPS, bits);
+        able = !is_packed || sparse.form == VQC_SPARSE_MASK || sparse.entries == sparse.kept;
+    }
+    if (able) {
         vqc_code sizes = {.decision = &c.decision, .sparse = &sparse};
         vqc_patch *patch = coded_layer_emit(&c, &sizes);
         size_t added = vqc_patch_added_bytes(patch);
@@ -346,6 +361,38 @@ Test(sparse, scalar_codebooks)
         written += all_shares(&layers[i % 4], &o, &spec);
     }
     cr_assert_gt(written, 500);
+}
+
+/* Vectors of the weights that are not 0. */
+Test(sparse, packed_vectors)
+{
+    static const layer_case layers[] = {
+        {"MatMul", "x W", {33, 21}, 2},
+        {"Conv", "x W", {20, 3, 3, 3}, 4},
+        {"LSTM", "x W R", {2, 28, 9}, 3},
+        {"MatMul", "x W", {40, 30}, 2},
+    };
+    size_t written = 0;
+
+    for (size_t i = 0; i < 4 * 3 * 3 * 2; i++) {
+        coded_layer_options o = options_at(OPSETS[i % 3]);
+        vqc_weight_spec spec = coded_layer_spec("vq", 8, VQC_GRANULARITY_CHANNEL, true);
+        spec.sparse = VQC_SWITCH_ON;
+        spec.dim = i / 4 % 3 == 0 ? 2 : i / 4 % 3 == 1 ? 4 : 3;
+        spec.codebook_size = i % 2 == 0 ? 16 : 5;
+        spec.codebook_type = (vqc_vq_storage)(i / 12 % 3);
+        spec.set = VQC_SPEC_CODEBOOK_TYPE;
+        spec.stages = i / 36 == 0 ? 1 : 2;
+        spec.along = i % 3 == 0   ? VQC_VQ_ALONG_INPUT
+                     : i % 3 == 1 ? VQC_VQ_ALONG_OUTPUT
+                                  : VQC_VQ_ALONG_AUTO;
+        o.dtype = i % 5 == 0 ? VQC_DTYPE_FLOAT16 : VQC_DTYPE_FLOAT;
+        for (int bits = 0; bits <= 16; bits += bits == 0 ? 4 : bits == 8 ? 8 : 2) {
+            written += write_form(&layers[i % 4], o, &spec, 0.5, bits) ? 1 : 0;
+            written += write_form(&layers[i % 4], o, &spec, 0.85, bits) ? 1 : 0;
+        }
+    }
+    cr_assert_gt(written, 400);
 }
 
 /* 0 is a codeword of its own where there are zeros to store. */
