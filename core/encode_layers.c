@@ -286,8 +286,8 @@ static vqc_status report_coded(vqc_encode *r, const vqc_plan_layer *item, const 
                : VQC_OK;
 }
 
-/* Zeros that are in the file: codewords of several weights do not keep those that pruning made. In
- * a dry run, where these are not there yet, they count as none. */
+/* Zeros that are in the file: codewords of several weights that are not packed do not keep those
+ * that pruning made. In a dry run, where these are not there yet, they count as none. */
 static vqc_status count_zeros(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
                               vqc_arena *arena, vqc_layer_report *out)
 {
@@ -296,7 +296,8 @@ static vqc_status count_zeros(vqc_encode *r, const vqc_plan_layer *item, const v
     float *decoded;
     vqc_status status;
 
-    if (out->zeros == 0 || d->codec != &vqc_codec_vq || (d->vq.dim == 1 && d->vq.stages == 1)) {
+    if (out->zeros == 0 || d->codec != &vqc_codec_vq || vqc_vq_is_packed(&d->vq) ||
+        (d->vq.dim == 1 && d->vq.stages == 1)) {
         return VQC_OK;
     }
     if (!r->options->dry_run) {
