@@ -568,6 +568,31 @@ void KERNEL(f32_gemm_pack)(const float *x, size_t rows, size_t cols, size_t x_st
     }
 }
 
+/* Panels of rows that are 8 or 4 outputs wide: pieces of a half or a quarter of it. */
+VQC_INLINE bool gather_even(const vqc_gemm_gather *g)
+{
+    const size_t *offset = g->offset, *start = g->start;
+    float *out = g->out;
+    if (g->pieces == 2 && g->column[1] == 8) {
+        const float *x = g->x + start[0], *y = g->x + start[1];
+        for (size_t p = 0; p < g->k; p++, out += VQC_GEMM_COLS) {
+            g8_store(out, g8_load(x + offset[p]));
+            g8_store(out + 8, g8_load(y + offset[p]));
+        }
+        return true;
+    }
+    if (g->pieces == 4 && g->column[1] == 4 && g->column[2] == 8 && g->column[3] == 12) {
+        const float *x = g->x + start[0], *y = g->x + start[1];
+        const float *z = g->x + start[2], *w = g->x + start[3];
+        for (size_t p = 0; p < g->k; p++, out += VQC_GEMM_COLS) {
+            g8_store(out, g8_load_halves(x + offset[p], y + offset[p]));
+            g8_store(out + 8, g8_load_halves(z + offset[p], w + offset[p]));
+        }
+        return true;
+    }
+    return false;
+}
+
 /* Every piece is moved as a whole vector; what it writes too much the next piece or step replaces.
  */
 void KERNEL(f32_gemm_gather)(const vqc_gemm_gather *g)
@@ -584,6 +609,8 @@ void KERNEL(f32_gemm_gather)(const vqc_gemm_gather *g)
             g16_store(out, g16_load(x + offset[p]));
         return;
     }
+    if (gather_even(g))
+        return;
     if (g->pieces == 2) {
         const float *x = g->x + start[0], *y = g->x + start[1];
         const size_t at = column[1];

@@ -85,28 +85,45 @@ static bool is_read(const vqc_conv *conv, size_t axis, size_t phase)
     return false;
 }
 
-/* One phase of one channel. */
-static void copy_phase(const vqc_conv *conv, const vqc_conv_planes *p,
-                       const size_t phase[VQC_CONV_AXES], const float *x, float *out)
-{
-    const size_t *stride = conv->stride;
-    size_t from[VQC_CONV_AXES], to[VQC_CONV_AXES];
+/* What is not padding of one phase. */
+typedef struct phase_copy {
+    size_t from[VQC_CONV_AXES], to[VQC_CONV_AXES]; /* phase elements */
+    size_t in, out;                                /* the first of them in both arrays */
+} phase_copy;
 
+/* false: nothing of the phase is to be copied. */
+static bool plan_phase(const vqc_conv *conv, const vqc_conv_planes *p,
+                       const size_t phase[VQC_CONV_AXES], phase_copy *copy)
+{
+    copy->in = copy->out = 0;
     for (size_t i = 0; i < VQC_CONV_AXES; i++) {
         if (!is_read(conv, i, phase[i])) {
-            return;
+            return false;
         }
-        inside(conv, p, i, phase[i], &from[i], &to[i]);
+        inside(conv, p, i, phase[i], &copy->from[i], &copy->to[i]);
+        if (copy->from[i] >= copy->to[i]) {
+            return false;
+        }
+        copy->in = copy->in * conv->in[i] + copy->from[i] * conv->stride[i] + phase[i] -
+                   (size_t)conv->pad[i];
+        copy->out = copy->out * p->size[i] + copy->from[i];
     }
-    for (size_t d = from[0]; d < to[0] && to[1] > from[1] && to[2] > from[2]; d++) {
-        const size_t in_d = d * stride[0] + phase[0] - (size_t)conv->pad[0];
-        const size_t in_h = from[1] * stride[1] + phase[1] - (size_t)conv->pad[1];
-        const size_t in_w = from[2] * stride[2] + phase[2] - (size_t)conv->pad[2];
+    return true;
+}
 
-        vqc_kernels_get()->f32_copy_rows(
-            x + (in_d * conv->in[1] + in_h) * conv->in[2] + in_w, to[1] - from[1], to[2] - from[2],
-            stride[1] * conv->in[2], stride[2],
-            out + (d * p->size[1] + from[1]) * p->size[2] + from[2], p->size[2]);
+/* That phase of one channel. */
+static void copy_phase(const vqc_conv *conv, const vqc_conv_planes *p, const phase_copy *copy,
+                       const float *x, float *out)
+{
+    const size_t in_depth = conv->stride[0] * conv->in[1] * conv->in[2];
+    const size_t out_depth = p->size[1] * p->size[2];
+
+    x += copy->in;
+    out += copy->out;
+    for (size_t d = copy->from[0]; d < copy->to[0]; d++, x += in_depth, out += out_depth) {
+        vqc_kernels_get()->f32_copy_rows(x, copy->to[1] - copy->from[1],
+                                         copy->to[2] - copy->from[2], conv->stride[1] * conv->in[2],
+                                         conv->stride[2], out, p->size[2]);
     }
 }
 
@@ -115,12 +132,16 @@ void vqc_conv_planes_copy(const vqc_conv *conv, const vqc_conv_planes *p, const 
 {
     const size_t *stride = conv->stride;
 
-    for (size_t c = 0; c < channels; c++, x += conv->in_size) {
-        for (size_t a = 0; a < stride[0] * stride[1] * stride[2]; a++, out += p->phase_floats) {
-            const size_t phase[VQC_CONV_AXES] = {a / stride[2] / stride[1],
-                                                 a / stride[2] % stride[1], a % stride[2]};
+    for (size_t a = 0; a < stride[0] * stride[1] * stride[2]; a++) {
+        const size_t phase[VQC_CONV_AXES] = {a / stride[2] / stride[1], a / stride[2] % stride[1],
+                                             a % stride[2]};
+        phase_copy copy;
 
-            copy_phase(conv, p, phase, x, out);
+        if (plan_phase(conv, p, phase, &copy)) {
+            for (size_t c = 0; c < channels; c++) {
+                copy_phase(conv, p, &copy, x + c * conv->in_size,
+                           out + c * p->plane_floats + a * p->phase_floats);
+            }
         }
     }
 }

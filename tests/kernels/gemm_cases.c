@@ -236,9 +236,10 @@ static void test_gather(const test_isa *isa, size_t k)
     enum { STEPS = 80, REACH = 500 };
     size_t offset[STEPS], start[VQC_GEMM_COLS], column[VQC_GEMM_COLS];
     size_t pieces = 0, reach = 0;
-    const size_t shift = test_below(4), likely = 1 + test_below(16);
+    static const size_t widths[] = {0, 0, 4, 8}; /* of rows; 0: any pieces */
+    const size_t shift = test_below(4), likely = 1 + test_below(16), width = widths[test_below(4)];
     for (size_t j = 0; j < VQC_GEMM_COLS; j++)
-        if (j == 0 || test_below(likely) == 0) {
+        if (j == 0 || (width > 0 ? j % width == 0 : test_below(likely) == 0)) {
             column[pieces] = j;
             start[pieces++] = test_below(REACH);
         }
