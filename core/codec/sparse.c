@@ -54,6 +54,9 @@ vqc_sparse vqc_sparse_of(const vqc_sparse_counts *counts, vqc_sparse_form form, 
         .gap_bits = gap_bits,
         .elements = counts->elements,
         .kept = counts->kept,
+        .line = counts->elements,
+        .block_rows = 1,
+        .block_cols = 1,
         .entries = form == VQC_SPARSE_GAPS   ? counts->entries[gap_bits]
                    : form == VQC_SPARSE_MASK ? counts->kept + 1
                                              : counts->elements,
@@ -131,6 +134,48 @@ void vqc_sparse_mask(const vqc_sparse *sparse, uint8_t *mask)
     }
 }
 
+size_t vqc_sparse_blocks(const vqc_sparse *sparse)
+{
+    return sparse->elements / (sparse->block_rows * sparse->block_cols);
+}
+
+void vqc_sparse_block_mask(const vqc_sparse *sparse, uint8_t *mask)
+{
+    size_t across = sparse->line / sparse->block_cols;
+
+    memset(mask, 0, vqc_sparse_blocks(sparse));
+    for (size_t i = 1; i < sparse->entries; i++) {
+        size_t row = sparse->positions[i] / sparse->line / sparse->block_rows;
+        size_t col = sparse->positions[i] % sparse->line / sparse->block_cols;
+        mask[row * across + col] = 1;
+    }
+}
+
+size_t vqc_sparse_fill_blocks(const float *x, size_t n, size_t line, size_t block_rows,
+                              size_t block_cols, float *out)
+{
+    size_t zeros = 0;
+
+    for (size_t at = 0; at < n; at += block_cols) { /* every block from its first code */
+        bool is_kept = false;
+        if (at / line % block_rows != 0) {
+            continue;
+        }
+        for (size_t r = 0; r < block_rows && !is_kept; r++) {
+            for (size_t c = 0; c < block_cols; c++) {
+                is_kept = is_kept || value_at(x, at + r * line + c) != 0.0f;
+            }
+        }
+        for (size_t r = 0; r < block_rows; r++) {
+            for (size_t c = 0; c < block_cols; c++) {
+                out[at + r * line + c] = is_kept ? 1.0f : 0.0f;
+            }
+        }
+        zeros += is_kept ? 0 : block_rows * block_cols;
+    }
+    return zeros;
+}
+
 /* Inlined with a width that the compiler knows. */
 static inline void gather_items(const vqc_sparse *sparse, const unsigned char *codes, size_t width,
                                 unsigned char *out)
@@ -164,7 +209,8 @@ const char *vqc_sparse_name(const vqc_sparse *sparse)
         [2] = "2-bit gaps", [3] = "3-bit gaps", [4] = "4-bit gaps", [5] = "5-bit gaps",
         [6] = "6-bit gaps", [7] = "7-bit gaps", [8] = "8-bit gaps", [16] = "16-bit gaps"};
 
-    return sparse->form == VQC_SPARSE_GAPS   ? gaps[sparse->gap_bits]
-           : sparse->form == VQC_SPARSE_MASK ? "bit mask"
-                                             : "";
+    return sparse->form == VQC_SPARSE_GAPS ? gaps[sparse->gap_bits]
+           : sparse->form == VQC_SPARSE_MASK
+               ? (sparse->block_rows * sparse->block_cols > 1 ? "block mask" : "bit mask")
+               : "";
 }

@@ -47,6 +47,9 @@ typedef struct vqc_sparse {
     size_t elements;
     size_t kept;
     size_t entries;
+    /* MASK: a bit per block of `block_rows` lines of `line` codes by block_cols codes; these divide
+     * their number. What is 0 in a block that is not all 0 is kept. 1, 1: a bit per weight */
+    size_t line, block_rows, block_cols;
     const uint32_t *positions; /* [entries] which code of the tensor each entry is; ascending, but
                                   for the first of MASK; NULL: only sizes are known */
 } vqc_sparse;
@@ -68,6 +71,15 @@ void vqc_sparse_gaps(const vqc_sparse *sparse, void *gaps);
 
 /* mask [elements] (0 or 1) of a MASK storage with positions. */
 void vqc_sparse_mask(const vqc_sparse *sparse, uint8_t *mask);
+
+/* Bits of a MASK storage: one per block, and which, mask [vqc_sparse_blocks]. */
+size_t vqc_sparse_blocks(const vqc_sparse *sparse);
+void vqc_sparse_block_mask(const vqc_sparse *sparse, uint8_t *mask);
+
+/* out [n] is 0 where the block of x[n] (may be unaligned) is all 0, else 1. Returns how many are 0.
+ */
+size_t vqc_sparse_fill_blocks(const float *x, size_t n, size_t line, size_t block_rows,
+                              size_t block_cols, float *out);
 
 /* The stored codes out [entries] from all codes [elements], item_bytes (1, 2, 4 or 8) each. */
 void vqc_sparse_gather(const vqc_sparse *sparse, const void *codes, size_t item_bytes, void *out);

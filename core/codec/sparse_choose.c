@@ -4,6 +4,11 @@
 
 #include "core/tensor.h"
 
+enum {
+    FEW_ZEROS = 10,  /* one in so many may be kept for a mask of blocks */
+    MAX_BLOCK = 1024 /* weights that share a bit */
+};
+
 static bool is_float_codec(const vqc_decision *d)
 {
     return d->codec == &vqc_codec_float16 || d->codec == &vqc_codec_bfloat16 ||
@@ -161,6 +166,68 @@ vqc_status vqc_sparse_count_layer(const vqc_decision *d, const float *weights,
     return status;
 }
 
+/* Codes in one index of the first axis, as the codec stores them. */
+static size_t line_of(const vqc_decision *d)
+{
+    const vqc_layer *layer = d->layer;
+    size_t axis = d->codec == &vqc_codec_vq && d->vq_layout.is_permuted ? d->vq_layout.axes[0] : 0;
+
+    return layer->rank == 0 ? layer->elements : layer->elements / (size_t)layer->dims[axis];
+}
+
+/* Whether the zeros of x [n] still are in blocks of that size, but for a tenth; *form: their mask.
+ */
+static bool try_blocks(const float *x, size_t n, size_t line, size_t rows, size_t cols,
+                       size_t zeros, float *filled, vqc_sparse *form)
+{
+    vqc_sparse_counts counts;
+
+    if (n / line % rows != 0 || line % cols != 0 ||
+        vqc_sparse_fill_blocks(x, n, line, rows, cols, filled) < zeros - zeros / FEW_ZEROS) {
+        return false;
+    }
+    vqc_sparse_count(filled, n, &counts);
+    *form = vqc_sparse_of(&counts, VQC_SPARSE_MASK, 0);
+    form->line = line;
+    form->block_rows = rows;
+    form->block_cols = cols;
+    return true;
+}
+
+/* Weighs masks of blocks, each a small factor larger than the one before, while the zeros are in
+ * such blocks. */
+static vqc_status choose_blocks(vqc_graph *graph, const vqc_decision *d, const float *weights,
+                                size_t zeros, bool exactly, vqc_sparse *sparse,
+                                vqc_sparse_cost *cost, vqc_error *error)
+{
+    static const size_t factors[] = {7, 5, 3, 2}; /* pairs nearly fit blocks of 5 */
+    enum { FACTORS = sizeof factors / sizeof factors[0] };
+    size_t n = d->layer->elements;
+    size_t line = line_of(d);
+    size_t size[2] = {1, 1};
+    vqc_arena *arena = vqc_arena_create();
+    float *filled = arena == NULL ? NULL : vqc_arena_calloc(arena, n, sizeof *filled);
+    const float *stored;
+    vqc_status status = filled == NULL ? vqc_fail_memory(error, n * sizeof *filled)
+                                       : in_stored_order(d, weights, arena, &stored, error);
+
+    for (size_t step = 0; step < 2 * FACTORS && status == VQC_OK; step++) {
+        size_t axis = step / FACTORS;
+        vqc_sparse form;
+        size[axis] *= factors[step % FACTORS];
+        if (size[0] * size[1] > MAX_BLOCK ||
+            !try_blocks(stored, n, line, size[0], size[1], zeros, filled, &form) ||
+            (exactly && form.kept != n - zeros)) {
+            size[axis] /= factors[step % FACTORS];
+            continue;
+        }
+        status = try_form(graph, d, &form, sparse, cost, error);
+        step--; /* the same factor again */
+    }
+    vqc_arena_destroy(&arena);
+    return status;
+}
+
 vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const float *weights,
                              vqc_sparse *sparse, vqc_sparse_cost *cost, vqc_error *error)
 {
@@ -192,6 +259,10 @@ vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const floa
                 continue; /* entries in between have no codeword */
             }
             status = try_form(graph, d, &form, sparse, c, error);
+        }
+        if (status == VQC_OK && counts.elements - counts.kept >= counts.elements / FEW_ZEROS) {
+            status = choose_blocks(graph, d, weights, counts.elements - counts.kept, is_packed,
+                                   sparse, c, error);
         }
     }
     return status;
@@ -231,6 +302,15 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
         return status;
     }
     status = in_stored_order(code->decision, decoded, arena, &stored, error);
+    if (status == VQC_OK && sparse->block_rows * sparse->block_cols > 1) {
+        float *filled = vqc_arena_calloc(arena, n, sizeof *filled);
+        if (filled == NULL) {
+            return vqc_fail_memory(error, n * sizeof *filled);
+        }
+        (void)vqc_sparse_fill_blocks(stored, n, sparse->line, sparse->block_rows,
+                                     sparse->block_cols, filled);
+        stored = filled;
+    }
     if (status == VQC_OK) {
         status = vqc_sparse_locate(sparse, stored, arena, error);
     }

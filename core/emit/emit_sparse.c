@@ -115,20 +115,40 @@ static const char *emit_gaps(vqc_emitter *e, const vqc_sparse *sparse, const cha
 
 /* ---- mask ---- */
 
+/* 1 where a weight is kept, else 0: float [elements]. */
+static const char *emit_mask_bits(vqc_emitter *e, const vqc_sparse *sparse)
+{
+    const int64_t flat[1] = {(int64_t)sparse->elements};
+    size_t count = vqc_sparse_blocks(sparse);
+    size_t rows = sparse->elements / sparse->line / sparse->block_rows;
+    const int64_t blocks[4] = {(int64_t)rows, 1, (int64_t)(count / rows), 1};
+    const int64_t spread[4] = {blocks[0], (int64_t)sparse->block_rows, blocks[2],
+                               (int64_t)sparse->block_cols};
+    uint8_t *bits = new_bytes(e, sparse, count);
+    const char *name;
+
+    if (bits != NULL && count == sparse->elements) {
+        vqc_sparse_mask(sparse, bits);
+    } else if (bits != NULL) {
+        vqc_sparse_block_mask(sparse, bits);
+    }
+    if (count == sparse->elements) {
+        return vqc_emit_unpack(e, bits, count, 1, flat, 1);
+    }
+    name = vqc_emit_unpack(e, bits, count, 1, blocks, 4);
+    name = vqc_emit_node(e, "Expand", VQC_FRESH, name, vqc_emit_ints(e, spread, 4), NULL);
+    return vqc_emit_reshape(e, name, flat, 1, VQC_FRESH);
+}
+
 static const char *emit_mask(vqc_emitter *e, const vqc_sparse *sparse, const char *values,
                              const vqc_emit_zero *zero, const int64_t *dims, size_t rank,
                              const char *output)
 {
-    const int64_t flat[1] = {(int64_t)sparse->elements};
-    uint8_t *bits = new_bytes(e, sparse, sparse->elements);
     bool spread = zero->tensor != NULL;
     const char *mask;
     const char *name;
 
-    if (bits != NULL) {
-        vqc_sparse_mask(sparse, bits);
-    }
-    mask = vqc_emit_unpack(e, bits, sparse->elements, 1, flat, 1);
+    mask = emit_mask_bits(e, sparse);
     mask = vqc_emit_cast(e, mask, VQC_DTYPE_INT32, VQC_FRESH);
     name = running_sum(e, mask);
     if (!spread) { /* entry 0 is the zero */
@@ -158,12 +178,10 @@ const char *vqc_emit_sparse(vqc_emitter *e, const vqc_sparse *sparse, const char
 const char *vqc_emit_sparse_packed(vqc_emitter *e, const vqc_sparse *sparse, const char *values,
                                    const int64_t *dims, size_t rank, const char *output)
 {
-    const int64_t flat[1] = {(int64_t)sparse->elements};
     const float nothing = 0.0f;
     const vqc_emit_zero zero = {.dtype = VQC_DTYPE_FLOAT, .raw = &nothing};
     const int64_t first[1] = {1};
     const int64_t end[1] = {(int64_t)sparse->kept + 1};
-    uint8_t *bits;
     const char *mask;
     const char *name;
 
@@ -172,11 +190,7 @@ const char *vqc_emit_sparse_packed(vqc_emitter *e, const vqc_sparse *sparse, con
                              vqc_emit_ints(e, end, 1));
         return emit_gaps(e, sparse, name, &zero, dims, rank, output);
     }
-    bits = new_bytes(e, sparse, sparse->elements);
-    if (bits != NULL) {
-        vqc_sparse_mask(sparse, bits);
-    }
-    mask = vqc_emit_unpack(e, bits, sparse->elements, 1, flat, 1);
+    mask = emit_mask_bits(e, sparse);
     name = running_sum(e, vqc_emit_cast(e, mask, VQC_DTYPE_INT32, VQC_FRESH));
     name = vqc_emit_node(e, "Gather", VQC_FRESH, values, name, NULL);
     name = vqc_emit_node(e, "Mul", rank == 1 ? output : VQC_FRESH, name, mask, NULL);

@@ -482,6 +482,72 @@ Test(sparse, dense_stays_where_it_is_smallest)
     cr_assert_eq(bytes, dense);
 }
 
+/* Zeros in whole blocks of [rows, cols] of the tensor [96, 80] take a bit per block; what decodes
+ * is that of the dense code. A stray zero in a kept block is stored. */
+static void check_blocks(const char *codec, int dim, size_t rows, size_t cols, size_t strays)
+{
+    const int64_t dims[2] = {96, 80};
+    vqc_arena *arena = vqc_arena_create();
+    vqc_weight_spec spec = coded_layer_spec(codec, 8, VQC_GRANULARITY_CHANNEL, true);
+    coded_layer_options o = options_at(13);
+    float *values = pruned(arena, 7680, 0.0, 5);
+    mb_random random = {7};
+    coded_layer c;
+    vqc_sparse sparse;
+    vqc_sparse_cost cost;
+    vqc_patch *patch;
+    vqc_error error = {0};
+
+    for (size_t at = 0; at < 7680; at += cols) {
+        if (at / 80 % rows == 0 && mb_random_below(&random, 2) == 0) {
+            for (size_t i = 0; i < rows * cols; i++) {
+                values[at + i / cols * 80 + i % cols] = 0.0f;
+            }
+        }
+    }
+    for (size_t i = 0; i < strays; i++) {
+        values[i * 13] = 0.0f;
+    }
+    spec.dim = dim;
+    spec.codebook_size = 16;
+    spec.sparse = VQC_SWITCH_ON;
+    c = coded_layer_make(&o, dims, 2, values, &spec);
+    cr_assert_eq(vqc_sparse_choose(c.graph, &c.decision, c.weights, &sparse, &cost, &error),
+                 VQC_OK);
+    if (strays == 0 || dim == 1) {
+        cr_assert_str_eq(vqc_sparse_name(&sparse), "block mask", "%s %zu x %zu", codec, rows, cols);
+        bool turned = c.decision.codec == &vqc_codec_vq && c.decision.vq_layout.is_permuted;
+        cr_assert(strays > 0 /* smaller blocks may hold them */ ||
+                      (turned ? sparse.block_rows % cols == 0 && sparse.block_cols % rows == 0
+                              : sparse.block_rows % rows == 0 && sparse.block_cols % cols == 0),
+                  "%s %zu x %zu: %zu x %zu", codec, rows, cols, sparse.block_rows,
+                  sparse.block_cols);
+    }
+    coded_layer_fit(&c);
+    cr_assert_eq(vqc_sparse_settle(c.graph, &c.code, c.weights, c.arena, &sparse, &error), VQC_OK,
+                 "%s", error.message);
+    patch = coded_layer_emit(&c, &c.code);
+    cr_assert_eq(vqc_patch_added_bytes(patch), cost.bytes);
+    cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);
+    check_decoded(&c, codec);
+    coded_layer_end(&c);
+    vqc_arena_destroy(&arena);
+}
+
+Test(sparse, zeros_in_blocks)
+{
+    static const size_t sizes[][2] = {{4, 1}, {1, 4}, {3, 5}, {8, 2}, {1, 80}};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        for (size_t strays = 0; strays < 20; strays += 19) {
+            check_blocks("int", 1, sizes[i][0], sizes[i][1], strays);
+            check_blocks("float16", 1, sizes[i][0], sizes[i][1], strays);
+            check_blocks("vq", 1, sizes[i][0], sizes[i][1], strays);
+            check_blocks("vq", 4, sizes[i][0], sizes[i][1], strays);
+        }
+    }
+}
+
 /* A weight that is 0 but was coded as something else keeps its code. */
 Test(sparse, codes_that_are_not_zero_are_kept)
 {
