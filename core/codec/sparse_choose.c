@@ -5,8 +5,9 @@
 #include "core/tensor.h"
 
 enum {
-    FEW_ZEROS = 10,  /* one in so many may be kept for a mask of blocks */
-    MAX_BLOCK = 1024 /* weights that share a bit */
+    FEW_ZEROS = 10,   /* no blocks are looked for where fewer than one weight in so many is 0 */
+    STRAY_ZEROS = 50, /* one zero in so many may lie outside of blocks, and is kept */
+    MAX_BLOCK = 1024  /* weights that share a bit */
 };
 
 static bool is_float_codec(const vqc_decision *d)
@@ -175,7 +176,7 @@ static size_t line_of(const vqc_decision *d)
     return layer->rank == 0 ? layer->elements : layer->elements / (size_t)layer->dims[axis];
 }
 
-/* Whether the zeros of x [n] still are in blocks of that size, but for a tenth; *form: their mask.
+/* Whether the zeros of x [n] still are in blocks of that size, but for a few; *form: their mask.
  */
 static bool try_blocks(const float *x, size_t n, size_t line, size_t rows, size_t cols,
                        size_t zeros, float *filled, vqc_sparse *form)
@@ -183,7 +184,7 @@ static bool try_blocks(const float *x, size_t n, size_t line, size_t rows, size_
     vqc_sparse_counts counts;
 
     if (n / line % rows != 0 || line % cols != 0 ||
-        vqc_sparse_fill_blocks(x, n, line, rows, cols, filled) < zeros - zeros / FEW_ZEROS) {
+        vqc_sparse_fill_blocks(x, n, line, rows, cols, filled) < zeros - zeros / STRAY_ZEROS) {
         return false;
     }
     vqc_sparse_count(filled, n, &counts);
