@@ -144,6 +144,19 @@ static vqc_status check_samples(const job *j, vqc_error *error)
                                       lacking->path, key);
 }
 
+/* Says which calibration samples were left out. */
+static vqc_status note_left_out(const job *j, vqc_error *error)
+{
+    const vqc_samples_left_out *out = &j->samples.left_out;
+
+    return out->count == 0
+               ? VQC_OK
+               : vqc_report_note(j->report, error,
+                                 "%s: %zu of %zu calibration samples have NaN or infinite inputs "
+                                 "and are left out, the first is sample %zu",
+                                 j->samples.calibration->path, out->count, out->total, out->first);
+}
+
 /* Opens and compresses; fills j->report and j->size. */
 static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
 {
@@ -168,6 +181,9 @@ static vqc_status compress_once(job *j, bool keep_opset, vqc_error *error)
         if (status == VQC_OK) {
             status = check_samples(j, error);
         }
+    }
+    if (status == VQC_OK) {
+        status = note_left_out(j, error);
     }
     if (status == VQC_OK) {
         status = run_pipeline(j, keep_opset, error);

@@ -73,6 +73,10 @@ vqc_status vqc_compress_samples_open(const vqc_model *model, const vqc_recipe *r
         status = open_one(&recipe->data.calibrate, calibration, ports, port_count,
                           &out->calibration, error);
     }
+    if (status == VQC_OK && calibration != NULL) {
+        status =
+            vqc_samples_keep_finite(&out->calibration, options->threads, &out->left_out, error);
+    }
     if (status == VQC_OK && evaluation != NULL) {
         status = open_one(&evaluate, evaluation, ports, port_count, &out->evaluation, error);
     }

@@ -297,6 +297,7 @@ vqc_status vqc_samples_open_images(vqc_samples_source *self, const vqc_samples_r
     self->detail = images;
     self->close = close_images;
     self->fill = fill_image;
+    self->samples.is_finite = true;
     images->options = request->image;
     images->folder = strdup(self->path);
     if (images->folder == NULL) {

@@ -153,6 +153,7 @@ vqc_status vqc_samples_source_create(const char *path, const vqc_program_port *i
         return vqc_fail_memory(error, VQC_SAMPLES_MAX_SLOTS * sizeof(vqc_samples_slot));
     }
     self->samples.path = self->path;
+    self->samples.input_count = input_count;
     self->samples.state = self;
     self->samples.read = source_read;
     self->samples.release = source_release;

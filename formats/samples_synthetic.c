@@ -128,7 +128,7 @@ vqc_status vqc_samples_open_synthetic(vqc_samples_source *self, const vqc_sample
     self->detail = detail;
     self->close = free;
     self->fill = fill_synthetic;
-    self->samples.is_synthetic = true;
+    self->samples.is_synthetic = self->samples.is_finite = true;
     detail->seed = request->seed;
     for (size_t i = 0; i < self->port_count; i++) {
         const vqc_program_port *port = &self->ports[i];
