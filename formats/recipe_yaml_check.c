@@ -537,6 +537,11 @@ static void check_prune(vqc_yaml_context *context, const vqc_yaml_node *root,
                     vqc_yaml_map_get(prune, "pattern"), "prune.", "threshold",
                     "with pattern: channels; remove it, or set sparsity or target");
     }
+    if (pattern.kind == VQC_PRUNE_CHANNELS && recipe->prune.scope == VQC_PRUNE_SCOPE_OUTPUT) {
+        vqc_yaml_problem_add(context, prune->place,
+                             "prune.scope: got output, expected layer or global with pattern: "
+                             "channels");
+    }
     for (size_t i = 0; pattern.kind == VQC_PRUNE_N_OF_M && fixed_keys[i] != NULL; i++) {
         note_unused(context, vqc_yaml_map_get(prune, fixed_keys[i]),
                     vqc_yaml_map_get(prune, "pattern"), "prune.", fixed_keys[i],

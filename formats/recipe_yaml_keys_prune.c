@@ -9,8 +9,10 @@ static const char *const score_choices[] = {[VQC_PRUNE_SCORE_AUTO] = "auto",
                                             [VQC_PRUNE_SCORE_WANDA] = "wanda",
                                             [VQC_PRUNE_SCORE_OBS] = "obs",
                                             NULL};
-static const char *const scope_choices[] = {
-    [VQC_PRUNE_SCOPE_LAYER] = "layer", [VQC_PRUNE_SCOPE_GLOBAL] = "global", NULL};
+static const char *const scope_choices[] = {[VQC_PRUNE_SCOPE_LAYER] = "layer",
+                                            [VQC_PRUNE_SCOPE_GLOBAL] = "global",
+                                            [VQC_PRUNE_SCOPE_OUTPUT] = "output",
+                                            NULL};
 static const char *const compensate_choices[] = {
     [VQC_PRUNE_COMPENSATE_AUTO] = "auto", [VQC_PRUNE_COMPENSATE_OFF] = "off", NULL};
 
@@ -83,7 +85,8 @@ static const vqc_key_row prune_rows[] = {
      .choices = scope_choices,
      .fallback = "layer",
      .help = "layer: every layer loses the same share; global: all layers together, where the "
-             "magnitude relative to the layer's norm is least."},
+             "magnitude relative to the layer's norm is least; output: with calibration data each "
+             "layer the share at which the model's output loses least, measured layer by layer."},
     {.name = "compensate",
      .type = VQC_KEY_ENUM,
      .offset = offsetof(vqc_recipe, prune.compensate),

@@ -39,14 +39,16 @@ typedef struct vqc_prune_pattern {
 
 typedef struct vqc_prune_request {
     vqc_prune_pattern pattern;
-    vqc_prune_score score; /* not AUTO */
-    double sparsity;       /* share of entries (BLOCK: of blocks) that become zero, rounded to a
-                              whole number; N_OF_M does not look at it */
-    bool per_row;          /* UNSTRUCTURED, not adaptive: every row loses the same share */
-    bool compensate;       /* change the kept entries; needs `second` */
-    int steps;             /* of the least-squares reconstruction of the kept entries */
-    double damping;        /* of H, in means of its diagonal */
-    int threads;           /* at most; results do not depend on it */
+    vqc_prune_score score;    /* not AUTO */
+    double sparsity;          /* share of entries (BLOCK: of blocks) that become zero, rounded to a
+                                 whole number; N_OF_M does not look at it */
+    bool per_row;             /* UNSTRUCTURED, not adaptive: every row loses the same share */
+    bool compensate;          /* change the kept entries; needs `second` */
+    int steps;                /* of the least-squares reconstruction of the kept entries */
+    double damping;           /* of H, in means of its diagonal */
+    int threads;              /* at most; results do not depend on it */
+    const float *row_factors; /* [rows] > 0 that scores are multiplied by before they are compared
+                                 across rows; NULL: 1 */
 } vqc_prune_request;
 
 /* Unstructured, half of the entries, compensated in 10 steps with damping 0.01, one thread. */

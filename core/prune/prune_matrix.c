@@ -112,6 +112,16 @@ static vqc_status score_matrix(const vqc_prune_job *job, const vqc_feedback_metr
     return status;
 }
 
+/* Scores of different rows become comparable. */
+static void weigh_rows(const vqc_prune_job *job, float *scores)
+{
+    const float *times = job->request->row_factors;
+
+    for (size_t i = 0; times != NULL && i < job->rows * job->cols; i++) {
+        scores[i] *= times[i / job->cols];
+    }
+}
+
 static vqc_status mask_by_scores(const vqc_prune_job *job, const vqc_feedback_metric *metric,
                                  vqc_error *error)
 {
@@ -123,6 +133,9 @@ static vqc_status mask_by_scores(const vqc_prune_job *job, const vqc_feedback_me
     vqc_status status =
         scores == NULL ? vqc_fail_memory(error, count) : score_matrix(job, metric, scores, error);
 
+    if (status == VQC_OK) {
+        weigh_rows(job, scores);
+    }
     if (pattern->kind == VQC_PRUNE_BLOCK) {
         count = ((rows + pattern->block_rows - 1) / pattern->block_rows) *
                 ((cols + pattern->block_cols - 1) / pattern->block_cols);

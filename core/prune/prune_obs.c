@@ -82,12 +82,14 @@ static void score_row(const obs_pass *p, size_t row, size_t first, size_t from, 
     const float *factor = p->metric->factor + group * cols * cols;
     const float *w = p->job->matrix + row * cols + first;
     float sum[PANEL];
+    const float *rows = p->job->request->row_factors;
+    float times = rows != NULL ? rows[row] : 1.0f;
 
     memcpy(sum + from, p->sum + row * p->width + from, (to - from) * sizeof *sum);
     for (size_t j = from; j < to; j++) {
         const float *line = factor + (first + j) * cols + first;
         float e = -sum[j] / line[j];
-        scores[j] = fabsf(fmaf(w[j], line[j], sum[j]));
+        scores[j] = times * fabsf(fmaf(w[j], line[j], sum[j]));
         for (size_t k = j + 1; k < to; k++) {
             sum[k] = fmaf(e, line[k], sum[k]);
         }
@@ -150,6 +152,7 @@ static vqc_status share_panels(obs_pass *p, vqc_error *error)
     for (size_t i = 0; i < n; i++) {
         size_t j = i % cols, group = i / cols / (rows / p->metric->groups);
         scores[i] = fabsf(job->matrix[i] * p->metric->factor[(group * cols + j) * cols + j]);
+        scores[i] *= job->request->row_factors != NULL ? job->request->row_factors[i / cols] : 1.0f;
     }
     if (pattern->kind == VQC_PRUNE_BLOCK) {
         n = ((rows + pattern->block_rows - 1) / pattern->block_rows) *

@@ -4,7 +4,11 @@
 
 #include "core/prune/prune.h"
 
-typedef enum vqc_prune_scope { VQC_PRUNE_SCOPE_LAYER, VQC_PRUNE_SCOPE_GLOBAL } vqc_prune_scope;
+typedef enum vqc_prune_scope {
+    VQC_PRUNE_SCOPE_LAYER,  /* every layer loses the same share */
+    VQC_PRUNE_SCOPE_GLOBAL, /* the smallest |w| relative to their layer's norm go */
+    VQC_PRUNE_SCOPE_OUTPUT  /* with samples: by what the model's output shows; else as LAYER */
+} vqc_prune_scope;
 typedef enum vqc_prune_compensation {
     VQC_PRUNE_COMPENSATE_AUTO, /* where the layer's input was seen */
     VQC_PRUNE_COMPENSATE_OFF

@@ -98,88 +98,9 @@ static vqc_status collect_parts(vqc_prune_parts *r, const vqc_plan *plan)
     return VQC_OK;
 }
 
-/* ---- sharing zeros out ---- */
-
-/* |w| / |W|: the root of what a weight's absence costs relative to all of its layer. */
-static float *relative_scores(vqc_prune_parts *r, const vqc_prune_part *p, vqc_arena *arena)
-{
-    size_t n = p->layer->elements;
-    float *scores = vqc_arena_alloc(arena, n * sizeof *scores + 1);
-    double sum = 0.0;
-    double factor;
-
-    (void)r;
-    for (size_t i = 0; i < n; i++) {
-        sum += (double)p->weights[i] * (double)p->weights[i];
-    }
-    factor = sum > 0.0 && isfinite(sum) ? 1.0 / sqrt(sum) : 0.0;
-    for (size_t i = 0; i < n && scores != NULL; i++) {
-        double score = fabs((double)p->weights[i]) * factor;
-        scores[i] = isfinite(score) ? (float)score : 0.0f;
-    }
-    return scores;
-}
-
-static vqc_status share_globally(vqc_prune_parts *r, double sparsity)
-{
-    vqc_arena *arena = vqc_arena_create();
-    const float **scores = vqc_arena_calloc(arena, r->count + 1, sizeof *scores);
-    size_t *counts = vqc_arena_calloc(arena, r->count + 1, sizeof *counts);
-    size_t total = 0;
-    vqc_prune_cut cut;
-    vqc_status status = scores == NULL || counts == NULL ? vqc_fail_memory(r->error, 0) : VQC_OK;
-
-    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
-        const vqc_prune_part *p = &r->parts[i];
-        if (!isnan(p->asked)) {
-            continue;
-        }
-        scores[i] = relative_scores(r, p, arena);
-        counts[i] = p->layer->elements;
-        total += counts[i];
-        status = scores[i] == NULL ? vqc_fail_memory(r->error, counts[i]) : VQC_OK;
-    }
-    if (status == VQC_OK) {
-        cut = vqc_prune_cut_find(scores, counts, r->count, vqc_prune_count(sparsity, total));
-    }
-    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
-        uint8_t *mask;
-        size_t gone = 0;
-        if (counts[i] == 0) {
-            continue;
-        }
-        mask = vqc_arena_calloc(arena, counts[i], 1);
-        if (mask == NULL) {
-            status = vqc_fail_memory(r->error, counts[i]);
-            break;
-        }
-        vqc_prune_cut_apply(&cut, scores[i], counts[i], mask);
-        for (size_t k = 0; k < counts[i]; k++) {
-            gone += mask[k] == 0 ? 1 : 0;
-        }
-        r->parts[i].sparsity = (double)gone / (double)counts[i];
-    }
-    vqc_arena_destroy(&arena);
-    return status;
-}
-
-static vqc_status share_out(vqc_prune_parts *r, double sparsity)
-{
-    bool open = false;
-
-    for (size_t i = 0; i < r->count; i++) {
-        r->parts[i].sparsity = isnan(r->parts[i].asked) ? sparsity : r->parts[i].asked;
-        open = open || isnan(r->parts[i].asked);
-    }
-    return open && r->stage->recipe->prune.scope == VQC_PRUNE_SCOPE_GLOBAL &&
-                   r->pattern.kind != VQC_PRUNE_N_OF_M
-               ? share_globally(r, sparsity)
-               : VQC_OK;
-}
-
 static vqc_status prune_to(vqc_prune_parts *r, double sparsity)
 {
-    vqc_status status = share_out(r, sparsity);
+    vqc_status status = vqc_prune_share_out(r, sparsity);
 
     return status == VQC_OK ? vqc_prune_walk(r) : status;
 }
@@ -188,13 +109,13 @@ static vqc_status prune_to(vqc_prune_parts *r, double sparsity)
 
 /* Puts pruned weights and biases into the model; values go to `arena`. Biases that do not exist yet
  * only when `add`. */
-static vqc_status write_parts(vqc_prune_parts *r, vqc_arena *arena, bool add)
+static vqc_status write_parts(vqc_prune_parts *r, size_t only, vqc_arena *arena, bool add)
 {
     vqc_status status = VQC_OK;
 
     for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
         vqc_prune_part *p = &r->parts[i];
-        if (p->pruned == NULL) {
+        if (p->pruned == NULL || (only != SIZE_MAX && only != i)) {
             continue;
         }
         status =
@@ -209,7 +130,8 @@ static vqc_status write_parts(vqc_prune_parts *r, vqc_arena *arena, bool add)
     return status;
 }
 
-static vqc_status score(vqc_prune_parts *r, vqc_score *out)
+vqc_status vqc_prune_measure(vqc_prune_parts *r, size_t only, vqc_downstream *behind,
+                             size_t samples, vqc_score *out)
 {
     Onnx__TensorProto *before = calloc(2 * r->count + 1, sizeof *before);
     vqc_status status;
@@ -223,10 +145,12 @@ static vqc_status score(vqc_prune_parts *r, vqc_score *out)
             before[2 * i + 1] = *r->parts[i].bias.tensor;
         }
     }
-    status = write_parts(r, r->attempt, false);
-    if (status == VQC_OK) {
-        status =
-            vqc_reference_score(r->measure, r->stage->model, 0, r->stage->threads, out, r->error);
+    status = write_parts(r, only, r->attempt, false);
+    if (status == VQC_OK && behind != NULL) {
+        status = vqc_downstream_score(behind, only, out, r->error);
+    } else if (status == VQC_OK) {
+        status = vqc_reference_score(r->measure, r->stage->model, samples, r->stage->threads, out,
+                                     r->error);
     }
     for (size_t i = r->count; i-- > 0;) {
         *r->parts[i].layer->tensor = before[2 * i];
@@ -253,7 +177,7 @@ static vqc_status prune_to_target(vqc_prune_parts *r)
         at = i == 0 && capped ? most : 0.5 * (least + most);
         status = prune_to(r, at);
         if (status == VQC_OK) {
-            status = score(r, &now);
+            status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &now);
         }
         if (status == VQC_OK && now.nonfinite == 0 && now.sqnr_db >= wanted) {
             least = at;
@@ -277,6 +201,18 @@ static vqc_status prune_to_target(vqc_prune_parts *r)
 }
 
 /* ---- the whole ---- */
+
+/* Whether layers are measured by themselves. */
+static bool shares_by_output(const vqc_prune_parts *r)
+{
+    bool open = false;
+
+    for (size_t i = 0; i < r->count; i++) {
+        open = open || isnan(r->parts[i].asked);
+    }
+    return open && r->stage->recipe->prune.scope == VQC_PRUNE_SCOPE_OUTPUT &&
+           r->pattern.kind != VQC_PRUNE_N_OF_M;
+}
 
 /* Uses the calibration data where the model can be run. */
 static vqc_status open_samples(vqc_prune_parts *r)
@@ -306,7 +242,7 @@ static vqc_status open_samples(vqc_prune_parts *r)
         status = vqc_samples_seen(r->stage->samples, &r->samples, r->error);
     }
     vqc_messages_clear(&missing);
-    if (status == VQC_OK && r->samples != NULL && has_target) {
+    if (status == VQC_OK && r->samples != NULL && (has_target || shares_by_output(r))) {
         status = vqc_samples_held_out(r->stage->samples, &apart, r->error);
         if (status == VQC_OK) {
             status = vqc_reference_create(r->graph, apart, 0, 1, MAX_MEASURED, MAX_REFERENCE,
@@ -355,7 +291,7 @@ static vqc_status write_and_remember(vqc_prune_parts *r)
     vqc_status status;
 
     if (originals == NULL) {
-        return write_parts(r, arena, true);
+        return write_parts(r, SIZE_MAX, arena, true);
     }
     originals->items = vqc_arena_calloc(arena, r->count + 1, sizeof *originals->items);
     if (originals->items == NULL) {
@@ -368,7 +304,7 @@ static vqc_status write_and_remember(vqc_prune_parts *r)
             o->before = *o->tensor;
         }
     }
-    status = write_parts(r, arena, true);
+    status = write_parts(r, SIZE_MAX, arena, true);
     for (size_t i = 0; i < count; i++) {
         originals->items[i].pruned = originals->items[i].tensor->raw_data.data;
     }
@@ -392,7 +328,7 @@ static vqc_status run(vqc_prune_parts *r)
         status = open_samples(r);
     }
     if (status == VQC_OK && r->count > 0) {
-        status = r->measure != NULL
+        status = !isnan(options->output_sqnr_db) && r->measure != NULL
                      ? prune_to_target(r)
                      : prune_to(r, isnan(options->sparsity) ? 0.0 : options->sparsity);
     }

@@ -39,6 +39,7 @@ typedef struct vqc_prune_stage {
  * each for what the layers pruned before it feed it (core/vq/sequence.h), kept weights and biases
  * make up for what is gone. Scope global shares the zeros out by |w| relative to the layer's norm:
  * to first order, what is lost at the outputs of all layers, each relative to its own signal.
+ * Scope output measures what every layer by itself does to the model's output (prune_share.h).
  *
  * Notes say what was done. Errors: VQC_ERR_USAGE when the recipe wants calibration data and there
  * are none, what running the model reports, out of memory.

@@ -6,6 +6,7 @@
 #include "core/prune/prune_internal.h"
 #include "core/tensor.h"
 #include "core/vq/sequence.h"
+#include "core/vq/vq_feedback.h"
 #include "core/vq/vq_fit.h"
 
 enum { STEPS = 10, MAX_SAMPLES = 128 };
@@ -16,6 +17,8 @@ static const double DAMPING = 0.1; /* in means of the diagonal */
 static const double LEAST_SHRINKAGE = 0.2;
 static const double SHRINKAGE = 0.2;
 static const double MOST_SHRINKAGE = 0.9;
+/* Power that every output counts for at least, in means over the outputs of its layer. */
+static const double LEAST_POWER = 0.01;
 
 /* In the order of the matrix' columns, and shrunk: second is a copy of the layer's own then. */
 static vqc_status prepare_moments(const vqc_prune_part *p, const vqc_moments *from,
@@ -99,6 +102,41 @@ static vqc_prune_request request_of(const vqc_prune_parts *r, const vqc_prune_pa
     return request;
 }
 
+/*
+ * Factors [rows] of scores, one over the standard deviation of each output: what costs the same
+ * share of an output's power is missed alike. A layer whose outputs are scaled behind it (a
+ * depthwise convolution, a normalization) wants that, one whose outputs are added to others does
+ * not. *out NULL when all outputs are constant.
+ */
+static vqc_status weigh_outputs(const vqc_prune_parts *r, const vqc_prune_part *p,
+                                const vqc_moments *m, const float *matrix, vqc_arena *arena,
+                                const float **out)
+{
+    size_t rows = p->layout.rows, cols = p->layout.cols;
+    float *factors = vqc_arena_calloc(arena, rows, sizeof *factors);
+    double *power = vqc_arena_calloc(arena, rows, sizeof *power);
+    float *product = vqc_arena_calloc(arena, p->layer->elements, sizeof *product);
+    double mean = 0.0;
+    vqc_status status;
+
+    *out = NULL;
+    if (factors == NULL || power == NULL || product == NULL) {
+        return vqc_fail_memory(r->error, p->layer->elements * sizeof *product);
+    }
+    status = vqc_feedback_product(matrix, rows, cols, m->groups, m->second, r->threads, product,
+                                  r->error);
+    for (size_t i = 0; i < rows && status == VQC_OK; i++) {
+        power[i] = vqc_feedback_dot(matrix + i * cols, product + i * cols, 1, cols);
+        power[i] = power[i] > 0.0 ? power[i] : 0.0;
+        mean += power[i] / (double)rows;
+    }
+    for (size_t i = 0; i < rows && status == VQC_OK && mean > 0.0 && isfinite(mean); i++) {
+        factors[i] = (float)sqrt(mean / (power[i] + LEAST_POWER * mean));
+        *out = factors;
+    }
+    return status;
+}
+
 /* moments NULL: by the weights alone. */
 static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_moments *moments)
 {
@@ -133,6 +171,9 @@ static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_mo
     }
     if (moments != NULL && !(has_bias(p) && request.compensate)) {
         add_means(&m);
+    }
+    if (status == VQC_OK && p->equal_shares && m.second != NULL) {
+        status = weigh_outputs(r, p, &m, before, scratch, &request.row_factors);
     }
     if (status == VQC_OK) {
         status = vqc_prune_matrix(&request, &input, l->rows, l->cols, after, mask, NULL, r->error);
@@ -180,8 +221,11 @@ static vqc_status walk_seen(vqc_prune_parts *r)
         for (size_t i = 0; status == VQC_OK && i < batch.count; i++) {
             vqc_prune_part *p = &r->parts[batch.items[i].layer];
             const vqc_moments *m = p->layout.has_moments ? batch.items[i].moments : NULL;
+            if (r->probing && !isnan(p->asked)) {
+                continue; /* not to be shared with */
+            }
             status = prune_part(r, p, m);
-            if (status == VQC_OK && p->pruned != NULL) {
+            if (status == VQC_OK && p->pruned != NULL && !r->probing) {
                 status = vqc_sequence_commit(sequence, batch.items[i].layer, p->pruned,
                                              p->bias_values, r->error);
             }
