@@ -214,8 +214,8 @@ vqc_metrics vqc_encode_metrics(const vqc_error_sums *sums)
     return metrics;
 }
 
-/* The layer's weights, and the smallest storage of its code (*sparse; dense where codes depend on
- * what else is in the file). */
+/* The layer's weights (those of its code, if it has one already: more of them may be 0), and the
+ * smallest storage of its code (*sparse; dense where codes depend on what else is in the file). */
 static vqc_status choose_storage(vqc_encode *r, const vqc_plan_layer *item, vqc_arena *arena,
                                  const float **weights, vqc_sparse *sparse, vqc_sparse_cost *cost)
 {
@@ -226,6 +226,14 @@ static vqc_status choose_storage(vqc_encode *r, const vqc_plan_layer *item, vqc_
     *sparse = (vqc_sparse){.form = VQC_SPARSE_NONE, .elements = item->layer->elements};
     *cost = (vqc_sparse_cost){.sparse_name = ""};
     sparse->kept = sparse->elements;
+    if (status == VQC_OK && item->code != NULL && !item->decision.is_shared &&
+        !(item->code->vq != NULL && vqc_vq_is_packed(&item->code->vq->shape))) {
+        float *decoded = vqc_arena_calloc(arena, elements, sizeof *decoded);
+        status = decoded == NULL
+                     ? vqc_fail_memory(r->error, elements * sizeof *decoded)
+                     : item->decision.codec->decode(item->code, arena, decoded, r->error);
+        *weights = decoded;
+    }
     if (status == VQC_OK && !item->decision.is_shared) {
         status = vqc_sparse_choose(r->graph, &item->decision, *weights, sparse, cost, r->error);
     }

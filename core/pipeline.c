@@ -52,7 +52,9 @@ static vqc_status plan_model(run *r)
     if (status != VQC_OK) {
         return status;
     }
-    return vqc_plan_resolve(r->graph, r->recipe, r->arena, &r->plan, r->error);
+    status = vqc_plan_resolve(r->graph, r->recipe, r->arena, &r->plan, r->error);
+    r->plan.has_data = r->options->samples != NULL;
+    return status;
 }
 
 /*
@@ -515,8 +517,9 @@ static vqc_status note_calibration(run *r)
     const char *key =
         vq->error_feedback != VQC_VQ_FEEDBACK_AUTO && vq->error_feedback != VQC_VQ_FEEDBACK_OFF
             ? "error_feedback"
-        : vq->samples != 0 ? "samples"
-                           : NULL;
+        : vq->samples != 0             ? "samples"
+        : vq->zeros == VQC_SWITCH_AUTO ? "zeros"
+                                       : NULL;
 
     if (r->options->made != NULL && !vqc_recipe_is_static(r->recipe)) {
         return vqc_report_note(r->report, r->error,

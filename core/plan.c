@@ -270,6 +270,15 @@ static vqc_status pair_lstms(vqc_plan *plan, const vqc_recipe *recipe, int64_t m
     return VQC_OK;
 }
 
+/* Whether coding may choose zeros that only a newer opset can store sparsely. */
+static bool may_choose_zeros(const vqc_plan_layer *item, const vqc_recipe *recipe)
+{
+    return recipe->vq.zeros == VQC_SWITCH_AUTO && item->may_code &&
+           strcmp(item->spec.codec, "vq") == 0 && item->spec.dim == 0 &&
+           item->spec.codebook_size == 0 && item->spec.stages == 1 &&
+           item->spec.sparse != VQC_SWITCH_OFF && !item->layer->is_output;
+}
+
 /* Whether storing the layer without its zeros is worth an opset that can (core/codec/sparse*.c). */
 static bool wants_sparse(const vqc_plan_layer *item, const vqc_recipe *recipe)
 {
@@ -302,7 +311,7 @@ vqc_status vqc_plan_prepare(vqc_plan *plan, const vqc_recipe *recipe, int64_t ma
         int64_t wanted = 0;
         vqc_status status;
         if (max_opset >= VQC_SPARSE_OPSET && *opset_wanted < VQC_SPARSE_OPSET &&
-            wants_sparse(item, recipe)) {
+            ((plan->has_data && may_choose_zeros(item, recipe)) || wants_sparse(item, recipe))) {
             *opset_wanted = VQC_SPARSE_OPSET;
         }
         if (!item->may_code) {

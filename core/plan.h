@@ -23,6 +23,7 @@ typedef struct vqc_plan {
     vqc_plan_layer *layers; /* [count] the weights, and what else a recipe names */
     size_t count;
     bool *rule_hits; /* [recipe->rule_count] */
+    bool has_data;   /* there are calibration samples to code by */
 } vqc_plan;
 
 /* Finds the layers and resolves the recipe for each. Everything lives in `arena`. */

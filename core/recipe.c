@@ -58,6 +58,7 @@ vqc_status vqc_recipe_create_default(vqc_recipe **out, vqc_error *error)
     recipe->prune = vqc_prune_options_default();
     recipe->fixed.percentile = 99.99;
     recipe->vq.sweeps = 4;
+    recipe->vq.zeros = VQC_SWITCH_OFF;
     recipe->vq.damping = 0.01;
     recipe->accuracy.output_sqnr_db = (double)NAN;
     recipe->accuracy.max_accuracy_drop = (double)NAN;

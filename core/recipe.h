@@ -200,6 +200,7 @@ typedef struct vqc_vq_options {
     vqc_vq_feedback error_feedback;
     vqc_switch sequential; /* code each layer against what the coded ones feed it: AUTO or OFF */
     vqc_switch allocate;   /* share bits_per_weight out among the layers: AUTO or OFF */
+    vqc_switch zeros;      /* sub-vectors become 0 where that is worth it: AUTO or OFF */
 } vqc_vq_options;
 
 /* Where samples come from; path NULL: nothing given. */

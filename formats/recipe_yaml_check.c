@@ -442,6 +442,12 @@ static void note_unused_keys(vqc_yaml_context *context, const vqc_yaml_node *roo
 static void check_vq_keys(vqc_yaml_context *context, const vqc_yaml_node *root,
                           const vqc_recipe *recipe)
 {
+    const vqc_yaml_node *vq = vqc_yaml_map_get(root, "vq");
+
+    if (recipe->vq.zeros == VQC_SWITCH_AUTO && recipe->vq.allocate == VQC_SWITCH_OFF) {
+        note_unused(context, vqc_yaml_map_get(vq, "zeros"), vqc_yaml_map_get(vq, "allocate"), "vq.",
+                    "zeros", "with allocate: off; remove it, or set allocate: auto");
+    }
     if (!vqc_recipe_uses_codec(recipe, "vq")) {
         note_unused_keys(context, root, "vq", NULL,
                          "without codec: vq; remove it, or set codec: vq");

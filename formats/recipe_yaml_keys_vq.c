@@ -160,5 +160,13 @@ static const vqc_key_row vq_rows[] = {
      .fallback = "auto",
      .help = "With calibration data: bits_per_weight is an average, and layers get more or fewer "
              "by what their errors do to the output (auto), or all the same (off)."},
+    {.name = "zeros",
+     .type = VQC_KEY_ENUM,
+     .offset = offsetof(vqc_vq_options, zeros),
+     .choices = sequential_choices,
+     .fallback = "off",
+     .help = "With calibration data: sub-vectors become 0 and are left out of the file where the "
+             "bytes that saves are worth more than the error (auto), or only where all their "
+             "weights are 0 already (off)."},
 };
 const vqc_key_group vqc_vq_keys = {vq_rows, COUNT_OF(vq_rows), NULL, 0};

@@ -31,8 +31,8 @@ const char *vqc_sparse_obstacle(const vqc_decision *d)
         return NULL;
     }
     if (d->codec == &vqc_codec_vq) {
-        return d->vq.dim > 1 || d->vq.stages > 1 || vqc_vq_books(&d->vq) > 1 || d->is_shared
-                   ? "vectors with zeros among them"
+        return d->vq.stages > 1 || vqc_vq_books(&d->vq) > 1 || d->is_shared
+                   ? "indices have a sparse form with a single codebook of the layer's own only"
                    : NULL;
     }
     if (d->codec == &vqc_codec_exact) {
@@ -128,7 +128,44 @@ static vqc_status kept_bits(const vqc_layer *layer, vqc_arena *arena, const floa
     return status;
 }
 
-/* The weights in the order in which the codec stores their codes: *out is x, or in `arena`. */
+/* Whether a code is that of a sub-vector of several weights in its place. */
+static bool codes_vectors(const vqc_decision *d)
+{
+    return d->codec == &vqc_codec_vq && d->vq.dim > 1 && !vqc_vq_is_packed(&d->vq);
+}
+
+/* 1 where a sub-vector has an entry that is not 0, else 0, in `arena`. */
+static vqc_status kept_vectors(const vqc_decision *d, const float *x, vqc_arena *arena,
+                               const float **out, vqc_error *error)
+{
+    const vqc_vq_shape *s = &d->vq;
+    size_t blocks = vqc_vq_blocks(s);
+    float *matrix = vqc_arena_calloc(arena, d->layer->elements, sizeof *matrix);
+    float *kept = vqc_arena_calloc(arena, vqc_vq_vectors(s), sizeof *kept);
+
+    if (matrix == NULL || kept == NULL) {
+        return vqc_fail_memory(error, d->layer->elements * sizeof *matrix);
+    }
+    vqc_vq_layout_take(&d->vq_layout, d->layer, x, matrix);
+    for (size_t r = 0; r < s->rows; r++) {
+        for (size_t c = 0; c < s->cols; c++) {
+            if (matrix[r * s->cols + c] != 0.0f) {
+                kept[s->down_rows ? c * blocks + r / s->dim : r * blocks + c / s->dim] = 1.0f;
+            }
+        }
+    }
+    *out = kept;
+    return VQC_OK;
+}
+
+/* How many codes of this decision there are: one per weight, or per sub-vector. */
+static size_t stored_count(const vqc_decision *d)
+{
+    return codes_vectors(d) ? vqc_vq_vectors(&d->vq) : d->layer->elements;
+}
+
+/* The weights in the order in which the codec stores their codes, or for sub-vectors of several
+ * weights anything that is 0 where all of them are: *out is x, or in `arena`. */
 static vqc_status in_stored_order(const vqc_decision *d, const float *x, vqc_arena *arena,
                                   const float **out, vqc_error *error)
 {
@@ -136,6 +173,9 @@ static vqc_status in_stored_order(const vqc_decision *d, const float *x, vqc_are
     float *stored;
 
     *out = x;
+    if (codes_vectors(d)) {
+        return kept_vectors(d, x, arena, out, error);
+    }
     if (d->codec == &vqc_codec_exact) {
         return kept_bits(d->layer, arena, out, error);
     }
@@ -161,7 +201,7 @@ vqc_status vqc_sparse_count_layer(const vqc_decision *d, const float *weights,
                                       : in_stored_order(d, weights, arena, &stored, error);
 
     if (status == VQC_OK) {
-        vqc_sparse_count(stored, d->layer->elements, counts);
+        vqc_sparse_count(stored, stored_count(d), counts);
     }
     vqc_arena_destroy(&arena);
     return status;
@@ -261,12 +301,30 @@ vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const floa
             }
             status = try_form(graph, d, &form, sparse, c, error);
         }
-        if (status == VQC_OK && counts.elements - counts.kept >= counts.elements / FEW_ZEROS) {
+        if (status == VQC_OK && !codes_vectors(d) &&
+            counts.elements - counts.kept >= counts.elements / FEW_ZEROS) {
             status = choose_blocks(graph, d, weights, counts.elements - counts.kept, is_packed,
                                    sparse, c, error);
         }
     }
     return status;
+}
+
+/* Whether all sub-vectors that are not kept have the same index: that of a codeword 0. */
+static bool zeros_agree(const vqc_vq_code *vq, const float *kept)
+{
+    size_t first = SIZE_MAX;
+
+    for (size_t v = 0; v < vq->vectors; v++) {
+        if (kept[v] != 0.0f) {
+            continue;
+        }
+        first = first == SIZE_MAX ? v : first;
+        if (vq->indices[v] != vq->indices[first]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weights,
@@ -303,6 +361,10 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
         return status;
     }
     status = in_stored_order(code->decision, decoded, arena, &stored, error);
+    if (status == VQC_OK && codes_vectors(code->decision) && !zeros_agree(code->vq, stored)) {
+        sparse->form = VQC_SPARSE_NONE;
+        return VQC_OK;
+    }
     if (status == VQC_OK && sparse->block_rows * sparse->block_cols > 1) {
         float *filled = vqc_arena_calloc(arena, n, sizeof *filled);
         if (filled == NULL) {

@@ -412,6 +412,40 @@ static const char *emit_packed(const codebook_pattern *p, const int64_t *dims, s
     return vqc_emit_sparse_packed(p->e, p->code->sparse, values, dims, rank, last);
 }
 
+/* The index of the codeword 0: that of a sub-vector that is not kept. */
+static int32_t index_of_zero(const codebook_pattern *p)
+{
+    const vqc_sparse *sparse = p->code->sparse;
+    size_t entry = 0;
+    size_t v = 0;
+
+    if (p->vq == NULL || sparse->positions == NULL) {
+        return 0;
+    }
+    if (sparse->form == VQC_SPARSE_MASK) {
+        return p->vq->indices[sparse->positions[0]];
+    }
+    while (entry < sparse->entries && sparse->positions[entry] == v) {
+        entry++;
+        v++;
+    }
+    return v < p->vq->vectors ? p->vq->indices[v] : 0; /* else every one is stored */
+}
+
+/* Sub-vectors of several weights: indices spread, then looked up, [vectors, dim]. */
+static const char *emit_sparse_vectors(const codebook_pattern *p)
+{
+    const vqc_sparse *sparse = p->code->sparse;
+    const int64_t stored[1] = {(int64_t)sparse->entries};
+    const int64_t all[1] = {(int64_t)sparse->elements};
+    const int32_t nothing = index_of_zero(p);
+    const vqc_emit_zero zero = {.dtype = VQC_DTYPE_INT32, .raw = &nothing};
+    const char *index = emit_indices(p, 0, stored, 1);
+
+    index = vqc_emit_sparse(p->e, sparse, index, &zero, all, 1, VQC_FRESH);
+    return vqc_emit_node(p->e, "Gather", VQC_FRESH, emit_codebooks(p, 0), index, NULL);
+}
+
 /* Scalars of the stored indices spread to shape dims. */
 static const char *emit_sparse(const codebook_pattern *p, const int64_t *dims, size_t rank,
                                const char *last)
@@ -473,11 +507,14 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
     last = todo.reshape || todo.transpose || todo.scale || todo.cast || p.is_integer
                ? VQC_FRESH
                : layer->value->name;
-    emit_tensor(&p,
-                is_packed              ? emit_packed(&p, dims, rank, last)
-                : code->sparse != NULL ? emit_sparse(&p, dims, rank, last)
-                                       : emit_stages(&p, dims, rank, last),
-                &todo);
+    if (code->sparse == NULL) {
+        last = emit_stages(&p, dims, rank, last);
+    } else if (is_packed) {
+        last = emit_packed(&p, dims, rank, last);
+    } else {
+        last = s->dim > 1 ? emit_sparse_vectors(&p) : emit_sparse(&p, dims, rank, last);
+    }
+    emit_tensor(&p, last, &todo);
     if (e->status == VQC_OK) {
         e->status = vqc_patch_remove_constant(e->patch, layer->value, e->error);
     }

@@ -21,7 +21,24 @@ static const struct {
 } SIZES[] = {{8, 16},  {8, 32},  {8, 64},  {8, 128},  {8, 256},  {4, 16},   {4, 32}, {4, 64},
              {4, 128}, {4, 256}, {4, 512}, {4, 1024}, {4, 4096}, {2, 16},   {2, 32}, {2, 64},
              {2, 128}, {2, 256}, {2, 512}, {2, 1024}, {2, 2048}, {2, 4096}, {0, 0}};
-enum { SIZE_COUNT = sizeof SIZES / sizeof SIZES[0] };
+
+/* The same where zeros are wanted, and the shares of the sub-vectors that are not to be 0 (1: no
+ * such codeword). Of layers with zeros already only scalars get more. */
+static const struct {
+    int dim;
+    int codebook_size;
+} ZERO_SIZES[] = {{8, 4},    {8, 8},    {8, 16},   {8, 32}, {8, 64}, {8, 128}, {8, 256},
+                  {4, 4},    {4, 8},    {4, 16},   {4, 32}, {4, 64}, {4, 128}, {4, 256},
+                  {4, 1024}, {2, 4},    {2, 8},    {2, 16}, {2, 32}, {2, 64},  {2, 128},
+                  {2, 256},  {2, 1024}, {2, 4096}, {1, 4},  {1, 8},  {1, 16},  {0, 0}};
+static const double KEPT_SHARES[] = {1.0, 0.4, 0.2, 0.1, 0.05};
+
+enum {
+    SIZE_COUNT = sizeof SIZES / sizeof SIZES[0],
+    ZERO_SIZE_COUNT = sizeof ZERO_SIZES / sizeof ZERO_SIZES[0],
+    SHARE_COUNT = sizeof KEPT_SHARES / sizeof KEPT_SHARES[0],
+    MAX_TRIED = 256 /* codewords of codes that are tried; larger ones are foretold */
+};
 
 /* int8 with a scale per channel reaches about as much on Gaussian weights. */
 static const double INT8_SQNR_DB = 40.0;
@@ -33,8 +50,8 @@ typedef struct candidate {
     size_t part;         /* index in vqc_parts.parts */
     double noise;        /* that its probing code makes in the worst output */
     double reference_db; /* expected of that code */
-    vqc_choice choices[SIZE_COUNT];
-    size_t rows[SIZE_COUNT]; /* of SIZES */
+    vqc_trial *trials;   /* [count] the ways to code it */
+    vqc_choice *choices; /* [count] the same, as costs */
     size_t count;
     size_t now;  /* the choice in force */
     size_t kept; /* by vqc_budget_keep */
@@ -85,26 +102,94 @@ static double expected_db(int dim, int codebook_size)
                               : vqc_codebook_sqnr_db((size_t)dim, (size_t)codebook_size);
 }
 
-static void list_choices(const vqc_parts *p, candidate *c)
+/* What the recipe's sizes come to for a part, none of them tried. Errors: out of memory. */
+static vqc_status list_trials(const vqc_parts *p, vqc_part *part)
+{
+    bool wants_zeros = p->job->recipe->vq.zeros == VQC_SWITCH_AUTO;
+    size_t sizes = wants_zeros ? ZERO_SIZE_COUNT : SIZE_COUNT;
+    size_t shares = wants_zeros ? SHARE_COUNT : 1;
+
+    part->trials = vqc_arena_calloc(p->arena, sizes * shares, sizeof *part->trials);
+    if (part->trials == NULL) {
+        return vqc_fail_memory(p->error, sizes * shares * sizeof *part->trials);
+    }
+    for (size_t i = 0; i < sizes; i++) {
+        int dim = wants_zeros ? ZERO_SIZES[i].dim : SIZES[i].dim;
+        int size = wants_zeros ? ZERO_SIZES[i].codebook_size : SIZES[i].codebook_size;
+        if (!can_train(part, dim, size)) {
+            continue;
+        }
+        for (size_t k = 0; k < shares; k++) {
+            bool has_zeros = KEPT_SHARES[k] < 1.0;
+            if (has_zeros &&
+                (size == 0 || size > MAX_TRIED || (part->item->mask != NULL && dim > 1))) {
+                continue;
+            }
+            part->trials[part->trial_count++] = (vqc_trial){
+                .dim = dim,
+                .codebook_size = size,
+                .kept_share = has_zeros ? KEPT_SHARES[k] : 0.0,
+                .is_tried = wants_zeros && size > 0 && size <= MAX_TRIED,
+            };
+        }
+    }
+    return VQC_OK;
+}
+
+/* Costs of a part's trials: measured, or foretold from the code it was probed with. */
+static vqc_status list_choices(vqc_parts *p, candidate *c)
 {
     const vqc_part *part = &p->parts[c->part];
 
-    for (size_t i = 0; i < SIZE_COUNT; i++) {
-        if (can_train(part, SIZES[i].dim, SIZES[i].codebook_size)) {
-            c->rows[c->count] = i;
-            c->choices[c->count++] = (vqc_choice){
-                .size_bytes = code_bytes(part, SIZES[i].dim, SIZES[i].codebook_size),
-                .noise = c->noise * pow(10.0, (c->reference_db -
-                                               expected_db(SIZES[i].dim, SIZES[i].codebook_size)) /
-                                                  10.0)};
-        }
+    c->trials = part->trials;
+    c->count = part->trial_count;
+    c->choices = vqc_arena_calloc(p->arena, c->count + 1, sizeof *c->choices);
+    if (c->choices == NULL) {
+        return vqc_fail_memory(p->error, c->count * sizeof *c->choices);
     }
+    for (size_t i = 0; i < c->count; i++) {
+        const vqc_trial *t = &c->trials[i];
+        c->choices[i] = (vqc_choice){
+            .size_bytes = t->is_tried ? t->size_bytes : code_bytes(part, t->dim, t->codebook_size),
+            .noise = t->is_tried && part->loss > 0.0
+                         ? c->noise * t->loss / part->loss
+                         : c->noise *
+                               pow(10.0, (c->reference_db - expected_db(t->dim, t->codebook_size)) /
+                                             10.0)};
+    }
+    return VQC_OK;
 }
 
 static double noise_of(const vqc_score *score)
 {
     double noise = pow(10.0, -score->sqnr_db / 10.0);
     return noise > LEAST_NOISE ? noise : LEAST_NOISE;
+}
+
+vqc_status vqc_part_resize(vqc_parts *p, vqc_part *part, int dim, int codebook_size,
+                           double kept_share)
+{
+    vqc_plan_layer *item = part->item;
+    vqc_status status;
+
+    if (codebook_size == 0) {
+        (void)strcpy(item->spec.codec, "int");
+        item->spec.bits = 8;
+        item->spec.granularity = VQC_GRANULARITY_CHANNEL;
+    } else {
+        (void)strcpy(item->spec.codec, "vq");
+        item->spec.dim = dim;
+        item->spec.codebook_size = codebook_size;
+    }
+    if (kept_share > 0.0) {
+        item->spec.channel_scale = VQC_SWITCH_OFF;
+    }
+    part->kept_share = codebook_size == 0 ? 0.0 : kept_share;
+    status = vqc_plan_prepare_again(item, p->job->recipe, p->error);
+    if (status == VQC_OK) {
+        vqc_part_set_layout(part);
+    }
+    return status;
 }
 
 vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
@@ -118,7 +203,13 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
     }
     p->probing = true;
     p->codes = vqc_arena_create();
-    status = p->codes == NULL ? vqc_fail_memory(p->error, 0) : vqc_parts_walk(p);
+    status = p->codes == NULL ? vqc_fail_memory(p->error, 0) : VQC_OK;
+    for (size_t i = 0; i < p->count && status == VQC_OK; i++) {
+        status = p->parts[i].may_resize ? list_trials(p, &p->parts[i]) : VQC_OK;
+    }
+    if (status == VQC_OK) {
+        status = vqc_parts_walk(p);
+    }
     if (status == VQC_OK) {
         status =
             vqc_downstream_create(p->job->graph, p->layers, p->count, p->seen, p->measure,
@@ -140,7 +231,7 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
             c->reference_db = expected_db((int)d->vq.dim, (int)d->vq.codebook_size);
             self->budget_bytes += (size_t)(p->parts[i].item->spec.bits_per_weight *
                                            (double)p->parts[i].item->layer->elements / 8.0);
-            list_choices(p, c);
+            status = list_choices(p, c);
             self->count++;
         }
         if (p->job->progress != NULL) {
@@ -161,25 +252,12 @@ void vqc_budget_destroy(vqc_budget **budget)
     }
 }
 
-/* Gives a part its new size; int8 for SIZES without codewords. */
-static vqc_status resize(vqc_parts *p, vqc_part *part, size_t row)
+/* Gives the candidate's part what is now in force. */
+static vqc_status take(vqc_parts *p, const candidate *c)
 {
-    vqc_plan_layer *item = part->item;
+    const vqc_trial *t = &c->trials[c->now];
 
-    if (SIZES[row].codebook_size == 0) {
-        (void)strcpy(item->spec.codec, "int");
-        item->spec.bits = 8;
-        item->spec.granularity = VQC_GRANULARITY_CHANNEL;
-    } else {
-        (void)strcpy(item->spec.codec, "vq");
-        item->spec.dim = SIZES[row].dim;
-        item->spec.codebook_size = SIZES[row].codebook_size;
-    }
-    vqc_status status = vqc_plan_prepare_again(item, p->job->recipe, p->error);
-    if (status == VQC_OK) {
-        vqc_part_set_layout(part);
-    }
-    return status;
+    return vqc_part_resize(p, &p->parts[c->part], t->dim, t->codebook_size, t->kept_share);
 }
 
 vqc_status vqc_budget_apply(vqc_budget *self, vqc_parts *p, double goal, double *foretold,
@@ -212,12 +290,33 @@ vqc_status vqc_budget_apply(vqc_budget *self, vqc_parts *p, double goal, double 
     for (size_t i = 0; i < self->count && status == VQC_OK; i++) {
         candidate *c = &self->items[i];
         c->now = picked[i];
-        *at_most = *at_most && SIZES[c->rows[c->now]].codebook_size == 0;
-        status = resize(p, &p->parts[c->part], c->rows[c->now]);
+        *at_most = *at_most && c->trials[c->now].codebook_size == 0;
+        status = take(p, c);
     }
 done:
     free(layers);
     free(picked);
+    return status;
+}
+
+vqc_status vqc_budget_learn(vqc_budget *self, vqc_parts *p)
+{
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < self->count && status == VQC_OK; i++) {
+        candidate *c = &self->items[i];
+        vqc_score score;
+        double factor;
+
+        if (p->parts[c->part].decoded == NULL) {
+            continue;
+        }
+        status = vqc_parts_score(p, c->part, 0, &score);
+        factor = status == VQC_OK ? sqrt(noise_of(&score) / c->choices[c->now].noise) : 1.0;
+        for (size_t k = 0; k < c->count; k++) {
+            c->choices[k].noise *= factor;
+        }
+    }
     return status;
 }
 
@@ -235,7 +334,7 @@ vqc_status vqc_budget_restore(vqc_budget *self, vqc_parts *p)
     for (size_t i = 0; i < self->count && status == VQC_OK; i++) {
         candidate *c = &self->items[i];
         c->now = c->kept;
-        status = resize(p, &p->parts[c->part], c->rows[c->now]);
+        status = take(p, c);
     }
     return status;
 }

@@ -11,7 +11,8 @@
 enum {
     MAX_MEASURED = 64,         /* samples that whole models are run on */
     MAX_REFERENCE = 256 << 20, /* bytes of kept inputs and outputs */
-    MAX_WALKS = 5
+    MAX_WALKS = 5,
+    SHARE_ROUNDS = 4 /* vq.zeros: walks that share the same bytes out */
 };
 
 /* An output this much above the target costs bytes for nothing. */
@@ -202,6 +203,48 @@ static double next_goal(const bracket *b, double foretold, const vqc_score *scor
 }
 
 /*
+ * What single layers do to the output when they are probed is not what they do once they are coded
+ * for what the layers before them feed them, with codes fitted to the end: bytes are shared out
+ * again by that, as many as before, and the shares are kept whose output is best. *best: with
+ * those.
+ */
+static vqc_status settle_shares(vqc_parts *r, vqc_budget *budget, double *foretold, bool *at_most,
+                                vqc_score *best)
+{
+    bool is_last = false;
+    double kept_foretold = 0.0;
+    vqc_status status = VQC_OK;
+
+    for (int round = 0; round < SHARE_ROUNDS && status == VQC_OK; round++) {
+        vqc_score score;
+        status = vqc_budget_apply(budget, r, (double)NAN, foretold, at_most);
+        if (status == VQC_OK) {
+            status = walk_afresh(r);
+        }
+        if (status == VQC_OK) {
+            status = vqc_parts_score(r, SIZE_MAX, 0, &score);
+        }
+        is_last = status == VQC_OK && (round == 0 || score.sqnr_db > best->sqnr_db);
+        if (is_last) {
+            *best = score;
+            kept_foretold = *foretold;
+            vqc_budget_keep(budget);
+        }
+        if (status == VQC_OK && round + 1 < SHARE_ROUNDS) {
+            status = vqc_budget_learn(budget, r);
+        }
+    }
+    *foretold = kept_foretold;
+    if (status == VQC_OK && !is_last) {
+        status = vqc_budget_restore(budget, r);
+        if (status == VQC_OK) {
+            status = walk_afresh(r);
+        }
+    }
+    return status;
+}
+
+/*
  * The first walk spends what the recipe's bits per weight come to. When the output is not good
  * enough then, more is spent until it is, or no layer can have more; and less again when that was
  * too much.
@@ -215,16 +258,22 @@ static vqc_status walk_to_target(vqc_parts *r, vqc_budget *budget)
     bracket b = {0};
     vqc_score score = {0};
     int walks = 0;
+    bool shares = budget != NULL && r->job->recipe->vq.zeros == VQC_SWITCH_AUTO;
+    int first = shares ? SHARE_ROUNDS : 1; /* walks at the bytes of the recipe */
     vqc_status status = VQC_OK;
 
     for (bool again = true; status == VQC_OK && again;) {
-        if (budget != NULL) {
-            status = vqc_budget_apply(budget, r, goal, &foretold, &at_most);
+        if (shares && walks == 0) {
+            status = settle_shares(r, budget, &foretold, &at_most, &score);
+        } else {
+            if (budget != NULL) {
+                status = vqc_budget_apply(budget, r, goal, &foretold, &at_most);
+            }
+            if (status == VQC_OK) {
+                status = walk_afresh(r);
+            }
         }
-        if (status == VQC_OK) {
-            status = walk_afresh(r);
-        }
-        walks++;
+        walks += walks == 0 ? first : 1;
         again = false;
         if (status == VQC_OK && !isnan(wanted)) {
             status = vqc_parts_score(r, SIZE_MAX, 0, &score);
@@ -237,13 +286,13 @@ static vqc_status walk_to_target(vqc_parts *r, vqc_budget *budget)
             b.passed = foretold;
             b.score = score;
             vqc_budget_keep(budget);
-            again = walks > 1 && score.sqnr_db > wanted + TOO_GOOD_DB;
+            again = walks > first && score.sqnr_db > wanted + TOO_GOOD_DB;
         } else {
             b.failed = foretold;
             again = !at_most;
         }
         goal = next_goal(&b, foretold, &score, wanted);
-        again = again && walks < MAX_WALKS && !isnan(goal);
+        again = again && walks < first - 1 + MAX_WALKS && !isnan(goal);
     }
     if (status == VQC_OK && b.passed > 0.0 && !b.is_last) {
         status = vqc_budget_restore(budget, r);

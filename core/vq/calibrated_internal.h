@@ -8,6 +8,16 @@
 #include "core/vq/downstream.h"
 #include "core/vq/vq_layout.h"
 
+/* A way to code a layer, and what trying it gave. */
+typedef struct vqc_trial {
+    int dim;
+    int codebook_size;
+    double kept_share; /* see vqc_vq_effort; 0: no zeros wanted */
+    bool is_tried;     /* when probing; else it is foretold from the code that the part has */
+    size_t size_bytes; /* tried: that the code adds to the file, in its smallest storage */
+    double loss;       /* tried: tr(E H E^T) */
+} vqc_trial;
+
 /* A layer that is coded for what it sees. */
 typedef struct vqc_part {
     vqc_plan_layer *item;
@@ -17,6 +27,10 @@ typedef struct vqc_part {
     float *decoded;       /* [elements] what its code decodes to; NULL: not coded */
     float *bias_values;   /* [rows] corrected; NULL: as it is */
     bool may_resize;      /* the recipe leaves dimension and codebook size open */
+    double kept_share;    /* of the code wanted; see vqc_vq_effort */
+    double loss;          /* tr(E H E^T) of its code, when probing */
+    vqc_trial *trials;    /* [trial_count] the ways to code it that are open */
+    size_t trial_count;
 } vqc_part;
 
 typedef struct vqc_parts {
@@ -40,6 +54,11 @@ typedef struct vqc_parts {
 /* Takes the layout from the decision; after each change of it. */
 void vqc_part_set_layout(vqc_part *part);
 
+/* Gives a part another dimension and codebook size, with or without wanted zeros; 0 codewords: int8
+ * with a scale per channel. */
+vqc_status vqc_part_resize(vqc_parts *p, vqc_part *part, int dim, int codebook_size,
+                           double kept_share);
+
 /* One walk over the graph: fills code, decoded and bias_values of every part. */
 vqc_status vqc_parts_walk(vqc_parts *p);
 
@@ -61,6 +80,9 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out);
  */
 vqc_status vqc_budget_apply(vqc_budget *budget, vqc_parts *p, double goal, double *foretold,
                             bool *at_most);
+/* After a walk: half of the way (in dB) from what was foretold of each part's code to what it does
+ * to the output by itself; of the part's other sizes as much. Errors: those of running models. */
+vqc_status vqc_budget_learn(vqc_budget *budget, vqc_parts *p);
 /* Remembers the sizes of the last application; goes back to what was remembered. */
 void vqc_budget_keep(vqc_budget *budget);
 vqc_status vqc_budget_restore(vqc_budget *budget, vqc_parts *p);

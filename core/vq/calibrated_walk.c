@@ -1,6 +1,7 @@
 #include <float.h>
 #include <string.h>
 
+#include "core/codec/sparse_choose.h"
 #include "core/codec/vq_form.h"
 #include "core/tensor.h"
 #include "core/vq/calibrated_internal.h"
@@ -28,18 +29,20 @@ typedef struct fitting {
     float *matrix;       /* [rows, cols] the original weights */
     float *target;       /* [rows, cols] what is to be coded */
     float *decoded;      /* [rows, cols] */
+    double loss;         /* tr(E H E^T), when probing */
     vqc_arena *scratch;
 } fitting;
 
 /* ---- one layer ---- */
 
-static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f, vqc_code *out)
+static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, fitting *f, vqc_code *out)
 {
     const vqc_decision *d = &p->item->decision;
     vqc_vq_effort effort = d->vq_effort;
     vqc_status status;
 
     effort.threads = r->threads;
+    effort.kept_share = p->kept_share;
     if (r->probing) {
         effort.sweeps = 0;
         effort.kmeans_iterations = effort.kmeans_iterations < PROBE_KMEANS_PASSES
@@ -53,7 +56,7 @@ static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, const fitting *f
         return vqc_fail_memory(r->error, sizeof *out->vq);
     }
     status = vqc_vq_fit_zeros(&d->vq, f->target, f->moments.second, f->moments.groups, &effort,
-                              r->codes, out->vq, NULL, r->error);
+                              r->codes, out->vq, r->probing ? &f->loss : NULL, r->error);
     return status == VQC_OK ? vqc_vq_set_scales(out, r->codes, r->error) : status;
 }
 
@@ -180,6 +183,44 @@ static vqc_status fit_part(vqc_parts *r, vqc_part *p, const vqc_moments *moments
     return status == VQC_OK ? correct_bias(r, p, f) : status;
 }
 
+/* Codes the layer by one trial's settings, and weighs the code. */
+static vqc_status try_one(vqc_parts *r, const vqc_part *p, const vqc_moments *moments,
+                          vqc_trial *trial)
+{
+    vqc_plan_layer item = *p->item;
+    vqc_part part = *p;
+    vqc_arena *codes = r->codes;
+    fitting f = {.layer = item.layer, .layout = &part.layout, .scratch = vqc_arena_create()};
+    vqc_code code;
+    vqc_sparse sparse;
+    vqc_sparse_cost cost = {0};
+    float *decoded = NULL;
+    vqc_status status = f.scratch == NULL ? vqc_fail_memory(r->error, 0) : VQC_OK;
+
+    part.item = &item;
+    r->codes = f.scratch;
+    if (status == VQC_OK) {
+        decoded = vqc_arena_calloc(f.scratch, item.layer->elements, sizeof *decoded);
+        status = decoded == NULL ? vqc_fail_memory(r->error, item.layer->elements)
+                                 : vqc_part_resize(r, &part, trial->dim, trial->codebook_size,
+                                                   trial->kept_share);
+    }
+    if (status == VQC_OK) {
+        status = fit_part(r, &part, moments, &f, &code);
+    }
+    if (status == VQC_OK) {
+        vqc_vq_layout_put(f.layout, f.layer, f.decoded, decoded);
+        trial->loss = f.loss;
+        status = vqc_sparse_choose(r->job->graph, &item.decision,
+                                   vqc_vq_is_packed(&item.decision.vq) ? p->weights : decoded,
+                                   &sparse, &cost, r->error);
+        trial->size_bytes = cost.bytes;
+    }
+    r->codes = codes;
+    vqc_arena_destroy(&f.scratch);
+    return status;
+}
+
 static vqc_status code_part(vqc_parts *r, vqc_sequence *sequence, const vqc_sequence_item *turn)
 {
     vqc_part *p = &r->parts[turn->layer];
@@ -205,7 +246,11 @@ static vqc_status code_part(vqc_parts *r, vqc_sequence *sequence, const vqc_sequ
     if (status == VQC_OK) {
         vqc_vq_layout_put(f.layout, f.layer, f.decoded, p->decoded);
         p->item->code = code;
+        p->loss = f.loss;
         r->coded++;
+    }
+    for (size_t i = 0; r->probing && i < p->trial_count && status == VQC_OK; i++) {
+        status = p->trials[i].is_tried ? try_one(r, p, turn->moments, &p->trials[i]) : VQC_OK;
     }
     if (status == VQC_OK && follows) {
         status = vqc_sequence_commit(sequence, turn->layer, p->decoded, p->bias_values, r->error);

@@ -86,6 +86,17 @@ vqc_status vqc_fit_measure(vqc_fit *fit, double *loss, vqc_error *error)
     return status;
 }
 
+/* What the kept sub-vectors cost beside the loss. */
+static double cost_of_kept(const vqc_fit *fit)
+{
+    size_t kept = 0;
+
+    for (size_t v = 0; v < fit->vectors && fit->keep_cost > 0.0; v++) {
+        kept += (size_t)fit->indices[v] + 1 < fit->count ? 1 : 0;
+    }
+    return fit->keep_cost * (double)kept;
+}
+
 /* Feedback once more, with codebooks that have been refined; what does not lower the loss is not
  * taken. */
 static vqc_status start_again(vqc_fit *fit, double loss, vqc_error *error)
@@ -95,6 +106,7 @@ static vqc_status start_again(vqc_fit *fit, double loss, vqc_error *error)
     double now = 0.0;
     vqc_status status;
 
+    loss += cost_of_kept(fit);
     if (kept == NULL) {
         return vqc_fail_memory(error, size);
     }
@@ -103,7 +115,7 @@ static vqc_status start_again(vqc_fit *fit, double loss, vqc_error *error)
     if (status == VQC_OK) {
         status = vqc_fit_measure(fit, &now, error);
     }
-    if (status == VQC_OK && now > loss) {
+    if (status == VQC_OK && now + cost_of_kept(fit) > loss) {
         memcpy(fit->indices, kept, size);
         vqc_fit_decode(fit);
     }
@@ -114,10 +126,14 @@ static vqc_status start_again(vqc_fit *fit, double loss, vqc_error *error)
 /* Codebooks as they should be, then indices; sweeps of both. */
 static vqc_status fit_code(vqc_fit *fit, vqc_error *error)
 {
-    bool is_final = !fit->has_metric && fit->stages == 1 && fit->mask == NULL;
-    vqc_status status = vqc_fit_init(fit, error);
+    bool is_final = !fit->has_metric && fit->stages == 1 && fit->mask == NULL &&
+                    !(fit->effort->kept_share > 0.0);
+    vqc_status status = vqc_fit_set_cost(fit, error);
     double loss = 0.0;
 
+    if (status == VQC_OK) {
+        status = vqc_fit_init(fit, error);
+    }
     if (status != VQC_OK) {
         return status;
     }
@@ -301,7 +317,7 @@ static vqc_status final_loss(vqc_fit *fit, const float *second, size_t groups, d
 }
 
 static vqc_status check_shape(const vqc_vq_shape *s, const float *second, size_t groups,
-                              vqc_error *error)
+                              double kept_share, vqc_error *error)
 {
     if (s->rows == 0 || s->cols == 0) {
         return vqc_fail(error, VQC_ERR_INTERNAL, "nothing to code in a matrix [%zu, %zu]", s->rows,
@@ -313,6 +329,10 @@ static vqc_status check_shape(const vqc_vq_shape *s, const float *second, size_t
         return vqc_fail(error, VQC_ERR_INTERNAL,
                         "no codebook shape: dim %zu, %zu codewords, %zu stages, %zu x %zu groups",
                         s->dim, s->codebook_size, s->stages, s->line_groups, s->block_groups);
+    }
+    if (kept_share > 0.0 && (s->stages > 1 || s->row_scales || s->codebook_size < 2)) {
+        return vqc_fail(error, VQC_ERR_INTERNAL,
+                        "a codeword 0 takes one stage, two codewords and no row scales");
     }
     if (second != NULL && (groups == 0 || s->rows % groups != 0)) {
         return vqc_fail(error, VQC_ERR_INTERNAL, "%zu rows cannot be cut into %zu groups", s->rows,
@@ -334,7 +354,7 @@ vqc_status vqc_vq_fit(const vqc_vq_shape *shape, const float *matrix, const floa
                    .code = code,
                    .effort = effort,
                    .threads = effort->threads > 1 ? effort->threads : 1};
-    vqc_status status = check_shape(shape, second, groups, error);
+    vqc_status status = check_shape(shape, second, groups, effort->kept_share, error);
 
     if (status != VQC_OK) {
         return status;

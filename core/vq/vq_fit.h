@@ -12,6 +12,13 @@ typedef struct vqc_vq_effort {
     int kmeans_iterations; /* at most, per codebook */
     double damping;        /* added to H, as a share of its mean diagonal; 0: 0.01 */
     int sweeps; /* coordinate-descent sweeps over the indices, each followed by a refit */
+    /*
+     * Above 0 and below 1: the last codeword of every codebook is exactly 0, and a sub-vector gets
+     * another one only where that lowers the loss by more than a limit (Lagrangian cost of what is
+     * stored for it). The limit: this share of the sub-vectors would add more to the loss, were
+     * they 0 and coded later ones made up for them. One stage, no row scales, no shared codebook.
+     */
+    double kept_share;
 } vqc_vq_effort;
 
 vqc_vq_effort vqc_vq_effort_default(void);

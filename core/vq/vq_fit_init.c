@@ -60,6 +60,55 @@ static void init_scales(vqc_fit *fit)
     }
 }
 
+double vqc_fit_energy(const vqc_fit *fit, size_t step, const vqc_fit_place *place)
+{
+    double sum = 0.0;
+
+    for (size_t i = 0; i < place->entries; i++) {
+        size_t element = place->first + i * place->stride;
+        size_t row = place->row + (fit->shape->down_rows ? i : 0);
+        size_t col = fit->step_first[step] + (fit->shape->down_rows ? 0 : i);
+        double w = (double)fit->weights[element];
+
+        sum += w * w * entry_weight(fit, row, col);
+    }
+    return sum;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+vqc_status vqc_fit_set_cost(vqc_fit *fit, vqc_error *error)
+{
+    size_t places = vqc_fit_places(fit);
+    size_t count = 0;
+    size_t zeros;
+    double *energies;
+
+    if (!(fit->effort->kept_share > 0.0)) {
+        return VQC_OK;
+    }
+    energies = malloc(fit->vectors * sizeof *energies + 1);
+    if (energies == NULL) {
+        return vqc_fail_memory(error, fit->vectors * sizeof *energies);
+    }
+    for (size_t at = 0; at < places; at++) {
+        for (size_t step = 0; step < fit->step_count; step++) {
+            vqc_fit_place place = vqc_fit_place_at(fit, step, at);
+            energies[count++] = vqc_fit_energy(fit, step, &place);
+        }
+    }
+    qsort(energies, count, sizeof *energies, compare_doubles);
+    zeros = (size_t)((1.0 - fmin(fit->effort->kept_share, 1.0)) * (double)count);
+    fit->keep_cost = energies[zeros > 0 ? zeros - 1 : 0];
+    free(energies);
+    return VQC_OK;
+}
+
 /* The sub-vectors of one book. */
 typedef struct training {
     size_t n;
@@ -80,7 +129,8 @@ static void collect(const vqc_fit *fit, size_t book, training *t)
             float *point = t->points + t->n * fit->dim;
             float *weight = t->weights + t->n * fit->dim;
 
-            if (place.book != book) {
+            if (place.book != book ||
+                (fit->keep_cost > 0.0 && vqc_fit_energy(fit, step, &place) <= fit->keep_cost)) {
                 continue;
             }
             for (size_t i = 0; i < fit->dim; i++) {
@@ -138,7 +188,8 @@ static void settle_weights(const vqc_fit *fit, training *t)
 static vqc_status train_book(vqc_fit *fit, size_t book, training *t, vqc_error *error)
 {
     const size_t dim = fit->dim;
-    vqc_kmeans_options options = vqc_kmeans_options_default(dim, fit->count);
+    const size_t trained = fit->count - (fit->keep_cost > 0.0 ? 1 : 0); /* the last one stays 0 */
+    vqc_kmeans_options options = vqc_kmeans_options_default(dim, trained);
 
     options.seed = fit->effort->seed;
     options.threads = fit->threads;

@@ -31,6 +31,7 @@ typedef struct vqc_fit {
     vqc_arena *arena;
     const vqc_vq_effort *effort;
     int threads;
+    double keep_cost; /* loss that a sub-vector must save to be anything but 0; 0: no such thing */
 } vqc_fit;
 
 /* Where sub-vector entries lie: entry i of vector `vector` of step `step` and row (or row block)
@@ -68,6 +69,12 @@ vqc_status vqc_fit_pass(vqc_fit *fit, vqc_feedback_mode mode, vqc_error *error);
  * product. Errors: out of memory.
  */
 vqc_status vqc_fit_refine(vqc_fit *fit, double *loss, vqc_error *error);
+
+/* Sets fit->keep_cost from effort->kept_share. Errors: out of memory. */
+vqc_status vqc_fit_set_cost(vqc_fit *fit, vqc_error *error);
+
+/* What it would add to the loss at least if the sub-vector of this place were 0. */
+double vqc_fit_energy(const vqc_fit *fit, size_t step, const vqc_fit_place *place);
 
 /* x rounded to float16, within its range. */
 float vqc_fit_half(float x);

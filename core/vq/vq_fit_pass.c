@@ -124,8 +124,29 @@ static void set_delta(const vqc_fit *fit, const vqc_fit_place *place, size_t row
     }
 }
 
+/* Whether 0 is to be taken in place of a codeword: distance and length are squared, and as much
+ * larger than the loss as `scale` says. */
+static bool prefers_zero(const vqc_fit *fit, float distance, float length, double scale)
+{
+    return (double)distance + fit->keep_cost * scale >= (double)length;
+}
+
+/* The same for the codeword of a search; scale: of the table's metric to that of the loss, squared.
+ */
+static uint16_t weigh_zero(const passing *p, const vqc_fit_table *table, const float *target,
+                           double scale, uint16_t found)
+{
+    const vqc_fit *fit = p->fit;
+    const uint16_t zero = (uint16_t)(fit->count - 1);
+    uint16_t both[2] = {found, zero};
+    float length = vqc_fit_table_cost(table, target, &both[1]);
+    float distance = vqc_fit_table_cost(table, target, &both[0]);
+
+    return found == zero || prefers_zero(fit, distance, length, scale) ? zero : found;
+}
+
 static void choose(const passing *p, workspace *w, const vqc_fit_table *table, const float *target,
-                   size_t vector)
+                   double scale, size_t vector)
 {
     vqc_fit *fit = p->fit;
     uint16_t indices[VQC_VQ_MAX_STAGES];
@@ -134,6 +155,9 @@ static void choose(const passing *p, workspace *w, const vqc_fit_table *table, c
         indices[t] = fit->indices[t * fit->vectors + vector];
     }
     vqc_fit_table_search(table, target, !p->first, w->scores, indices);
+    if (fit->keep_cost > 0.0) {
+        indices[0] = weigh_zero(p, table, target, scale, indices[0]);
+    }
     for (size_t t = 0; t < fit->stages; t++) {
         fit->indices[t * fit->vectors + vector] = indices[t];
     }
@@ -187,7 +211,7 @@ static void visit_row(const passing *p, workspace *w, const vqc_feedback_visit *
         vqc_fit_table_fill(&w->own, fit, place.book, w->own_metric.forward, false);
     }
     make_target(p, v, i, &place, m, target);
-    choose(p, w, table, target, place.vector);
+    choose(p, w, table, target, 1.0, place.vector);
     set_delta(fit, &place, 0, v->delta + i * v->width, 1);
 }
 
@@ -250,6 +274,7 @@ static void visit_panels(const passing *p, workspace *w, const vqc_feedback_visi
 {
     vqc_fit *fit = p->fit;
     const size_t dim = fit->dim;
+    const uint16_t zero = (uint16_t)(fit->count - 1);
     uint16_t codes[MAX_RUN];
 
     for (size_t r = 0; r < rows; r++) {
@@ -276,6 +301,11 @@ static void visit_panels(const passing *p, workspace *w, const vqc_feedback_visi
         if (p->first || (codes[r] != *index && packed_distance(w->book, dim, codes[r], target) <
                                                    packed_distance(w->book, dim, *index, target))) {
             *index = codes[r];
+        }
+        if (fit->keep_cost > 0.0 && *index != zero &&
+            prefers_zero(fit, packed_distance(w->book, dim, *index, target),
+                         packed_distance(w->book, dim, zero, target), 1.0)) {
+            *index = zero;
         }
         set_delta(fit, &place, 0, v->delta + (i + r) * v->width, 1);
     }
@@ -380,7 +410,7 @@ static void visit_column(const passing *p, workspace *w, const vqc_feedback_visi
                 w->slot_keys[i / dim] = key;
             }
         }
-        choose(p, w, table, target, place.vector);
+        choose(p, w, table, target, 1.0 / ((double)common * (double)common), place.vector);
         set_delta(fit, &place, 1, v->delta + i, 1);
     }
 }

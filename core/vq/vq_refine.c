@@ -110,6 +110,10 @@ static vqc_status solve(refining *r, vqc_error *error)
 
     gather(fit, fit->product, r->gradient, r->size);
     gather(fit, NULL, r->diagonal, r->size);
+    for (size_t b = 0; b < fit->books && fit->keep_cost > 0.0; b++) { /* 0 stays 0 */
+        memset(r->diagonal + ((b + 1) * fit->count - 1) * fit->dim, 0,
+               fit->dim * sizeof *r->diagonal);
+    }
     memset(r->change, 0, r->size * sizeof *r->change);
     memset(r->direction, 0, r->size * sizeof *r->direction);
     turn(r, 0.0);

@@ -27,13 +27,22 @@ static vqc_status append_zeros(void **items, size_t books, size_t size, size_t w
     return VQC_OK;
 }
 
+/* The entry of the matrix that scalar `v` is. */
+static size_t element_of(const vqc_vq_shape *s, size_t v)
+{
+    size_t blocks = vqc_vq_blocks(s);
+    size_t line = v / blocks;
+    size_t place = v % blocks;
+
+    return s->down_rows ? place * s->cols + line : line * s->cols + place;
+}
+
 /* Gives the code of the entries in mask the further codeword 0 for the others. */
 static vqc_status add_zero(vqc_vq_code *code, const uint8_t *mask, vqc_arena *arena,
                            vqc_error *error)
 {
     vqc_vq_shape *s = &code->shape;
     size_t size = s->codebook_size;
-    size_t blocks = vqc_vq_blocks(s);
     void *floats = code->codebooks;
     void *halves = code->codebooks_f16;
     void *bytes = code->codebooks_int8;
@@ -53,9 +62,7 @@ static vqc_status add_zero(vqc_vq_code *code, const uint8_t *mask, vqc_arena *ar
     code->codebooks_int8 = bytes;
     s->codebook_size = size + 1;
     for (size_t v = 0; v < code->vectors; v++) {
-        size_t line = v / blocks;
-        size_t place = v % blocks;
-        if (mask[s->down_rows ? place * s->cols + line : line * s->cols + place] == 0) {
+        if (mask[element_of(s, v)] == 0) {
             code->indices[v] = (uint16_t)size;
         }
     }
@@ -88,6 +95,15 @@ vqc_status vqc_vq_fit_zeros(const vqc_vq_shape *shape, const float *matrix, cons
     }
     for (size_t i = 0; i < n; i++) {
         mask[i] = matrix[i] != 0.0f;
+    }
+    if (effort->kept_share > 0.0) { /* there is a codeword 0 already */
+        status = vqc_vq_fit(shape, matrix, second, groups, mask, effort, arena, code, loss, error);
+        for (size_t v = 0; v < code->vectors && status == VQC_OK; v++) {
+            if (mask[element_of(shape, v)] == 0) {
+                code->indices[v] = (uint16_t)(shape->codebook_size - 1);
+            }
+        }
+        return status;
     }
     less.codebook_size--;
     status = vqc_vq_fit(&less, matrix, second, groups, mask, effort, arena, code, loss, error);

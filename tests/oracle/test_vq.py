@@ -45,7 +45,7 @@ LAYERS = [
     ("Gather", [200, 61], [5], 0, {}),
 ]
 ZOO_MODELS = ["squeezenet1.0_fp32", "magika_v3_3", "cifar_resnet_4b", "mnist_sigmoid_6x200", "ncf_ml1m", "silero_vad"]
-ZOO_RECIPES = ["vq-4bit", "vq-2bit", "vq-int8-runtime", "vq-embeddings"]
+ZOO_RECIPES = ["vq-4bit", "vq-2bit", "vq-int8-runtime", "vq-embeddings", "prune-vq"]
 
 
 def layer_model(layer, opset, dtype):
@@ -248,6 +248,38 @@ def check_static(channel_scale, work, tool):
         raise AssertionError(f"right of 200: {right[1]}, the source {right[0]}")
 
 
+ZEROS_RECIPE = """
+version: 1
+vq: {zeros: auto, sweeps: 1}
+weights:
+  codec: vq
+  bits_per_weight: 0.8
+  codebook_type: %s
+  min_elements: 128
+"""
+
+
+def check_zeros(storage, work, tool):
+    """Chosen zeros: layers are stored without them, ONNX Runtime decodes the bits that the program's executor does."""
+    recipe = os.path.join(work, "zeros.yaml")
+    out = os.path.join(work, "out.onnx")
+    with open(recipe, "w", encoding="utf-8") as file:
+        file.write(ZEROS_RECIPE % storage)
+    source = os.path.join(common.ROOT, "examples", "lenet5.onnx")
+    calib = os.path.join(common.ROOT, "examples", "lenet5.calib.npz")
+    report = compress(source, out, ["-c", recipe, "--calib", calib])
+    layers = {layer["name"]: layer for layer in report["layers"]}
+    if not any(word in layers["fc1.weight"]["pattern"] for word in ("gaps", "mask")):
+        raise AssertionError(f"fc1 is stored as {layers['fc1.weight']['pattern']}")
+    onnx.checker.check_model(out, full_check=True)
+    same_bits(onnx.load(out), foldable_names(onnx.load(out), report), work, tool)
+    images = np.load(os.path.join(common.ROOT, "examples", "lenet5.eval.npz"))
+    session = common.session(out)
+    right = np.mean(np.argmax(session.run(None, {"image": images["image"]})[0], axis=1) == images["labels"])
+    if right < 0.85:
+        raise AssertionError(f"accuracy {right}")
+
+
 def main():
     ort.set_default_logger_severity(4)
     tool = run_tool.build_tool()
@@ -265,6 +297,8 @@ def main():
         jobs.append((f"shared codebook {storage}", check_shared, (storage,)))
     for channel_scale in ("on", "off"):
         jobs.append((f"static activations, channel_scale {channel_scale}", check_static, (channel_scale,)))
+    for storage in ("float32", "float16", "int8"):
+        jobs.append((f"chosen zeros {storage}", check_zeros, (storage,)))
     zoo = {model.name: model for model in common.all_models()} if common.zoo_folder() else {}
     for name in ZOO_MODELS:
         for recipe in ZOO_RECIPES:

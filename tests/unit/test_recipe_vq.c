@@ -17,7 +17,7 @@ Test(recipe_vq, every_key_is_read)
         "weights: {codec: vq, dim: 4, codebook_size: 300, along: output, codebook_type: int8,\n"
         "  stages: 2, channel_scale: on, output_groups: 3, input_groups: 5}\n"
         "vq: {sweeps: 7, samples: 20, seed: 9, damping: 0.05, error_feedback: diagonal,\n"
-        "  sequential: off}\n"
+        "  sequential: off, zeros: auto}\n"
         "layers:\n"
         "- {match: {op: Gemm}, dim: auto, bits_per_weight: 2.5, output_groups: 1,\n"
         "   input_groups: 1, shared_codebook: all}\n";
@@ -42,12 +42,22 @@ Test(recipe_vq, every_key_is_read)
               recipe->vq.damping == 0.05);
     cr_assert_eq(recipe->vq.error_feedback, VQC_VQ_FEEDBACK_DIAGONAL);
     cr_assert_eq(recipe->vq.sequential, VQC_SWITCH_OFF);
+    cr_assert_eq(recipe->vq.zeros, VQC_SWITCH_AUTO);
     spec = vqc_recipe_resolve(recipe, &subject, NULL, NULL);
     cr_assert(spec.dim == 0 && spec.codebook_size == 0 && spec.bits_per_weight == 2.5,
               "bits_per_weight takes the place of codebook_size");
     cr_assert(spec.stages == 2 && spec.output_groups == 1);
     cr_assert_str_eq(spec.shared_codebook, "all");
     vqc_recipe_destroy(&recipe);
+}
+
+Test(recipe_vq, zeros_are_part_of_allocation)
+{
+    expect("version: 1\nweights: {codec: vq}\nvq: {allocate: off, zeros: auto}\n",
+           "t.yaml:3:28: vq.zeros has no effect with allocate: off; remove it, or set allocate: "
+           "auto");
+    expect("version: 1\nweights: {codec: vq}\nvq: {zeros: on}\n",
+           "t.yaml:3:13: vq.zeros: got \"on\", expected auto or off");
 }
 
 Test(recipe_vq, bounds_and_words)

@@ -260,6 +260,88 @@ Test(vq_fit, no_single_exchange_helps_after_many_sweeps)
     vqc_arena_destroy(&arena);
 }
 
+/* Large and small weights, no metric: the small ones are 0, the large ones their means. */
+Test(vq_fit, weights_that_are_not_worth_it_become_zero)
+{
+    static const float weights[16] = {5.0f,  0.1f,  -0.2f, 0.1f,  -5.0f, 0.2f,  0.1f,  -0.1f,
+                                      0.05f, -0.1f, 5.0f,  -0.2f, 0.1f,  -5.0f, -0.1f, 0.2f};
+    vqc_vq_effort effort = {.seed = 1, .threads = 1, .kmeans_iterations = 20, .sweeps = 2};
+    vqc_arena *arena = vqc_arena_create();
+    float decoded[16];
+
+    cr_assert_not_null(arena);
+    effort.kept_share = 0.25;
+    for (int down = 0; down < 2; down++) {
+        vqc_vq_shape shape = {.rows = 4,
+                              .cols = 4,
+                              .dim = 1,
+                              .down_rows = down == 1,
+                              .codebook_size = 3,
+                              .stages = 1,
+                              .line_groups = 1,
+                              .block_groups = 1};
+        vqc_vq_code code;
+        vqc_error error;
+        cr_assert_eq(
+            vqc_vq_fit(&shape, weights, NULL, 1, NULL, &effort, arena, &code, NULL, &error),
+            VQC_OK);
+        cr_assert_float_eq(code.codebooks[2], 0.0f, 0.0f, "the last codeword is 0");
+        vqc_vq_decode(&code, decoded);
+        for (size_t i = 0; i < 16; i++) {
+            cr_expect_float_eq(decoded[i], fabsf(weights[i]) > 1.0f ? weights[i] : 0.0f, 1e-6f);
+        }
+        shape.row_scales = true;
+        cr_assert_eq(
+            vqc_vq_fit(&shape, weights, NULL, 1, NULL, &effort, arena, &code, NULL, &error),
+            VQC_ERR_INTERNAL);
+    }
+    vqc_arena_destroy(&arena);
+}
+
+/* With a metric: a smaller share keeps less and costs more, zeros are exact, threads change
+ * nothing; sub-vectors of every layout. */
+Test(vq_fit, fewer_sub_vectors_are_kept_for_a_smaller_share)
+{
+    static const double shares[] = {0.6, 0.3, 0.1};
+    static fixture f;
+    vqc_arena *arena = vqc_arena_create();
+
+    cr_assert_not_null(arena);
+    fill(&f, 24, 36, 1);
+    for (size_t way = 0; way < 6; way++) {
+        vqc_vq_shape shape = shape_of(&f, (size_t)1 << way % 3, 9);
+        size_t most = SIZE_MAX;
+        shape.down_rows = way > 2;
+        for (size_t i = 0; i < 3; i++) {
+            vqc_vq_effort effort = {.seed = 1, .kmeans_iterations = 20, .sweeps = 3};
+            uint64_t digests[2];
+            size_t kept = 0;
+            for (int t = 0; t < 2; t++) {
+                vqc_vq_code code;
+                vqc_error error;
+                double loss;
+                effort.kept_share = shares[i];
+                effort.threads = 1 + 3 * t;
+                cr_assert_eq(
+                    vqc_vq_fit(&shape, f.w, f.h, 1, NULL, &effort, arena, &code, &loss, &error),
+                    VQC_OK);
+                digests[t] = digest(1, code.indices, code.vectors * sizeof *code.indices);
+                for (size_t k = 0; k < shape.dim; k++) {
+                    cr_assert_float_eq(code.codebooks[8 * shape.dim + k], 0.0f, 0.0f);
+                }
+                for (size_t v = 0; t == 0 && v < code.vectors; v++) {
+                    kept += code.indices[v] != 8 ? 1 : 0;
+                }
+            }
+            cr_expect_eq(digests[0], digests[1]);
+            cr_expect(kept > 0 && kept < most, "way %zu share %g: kept %zu, before %zu", way,
+                      shares[i], kept, most);
+            most = kept;
+        }
+    }
+    vqc_arena_destroy(&arena);
+}
+
 Test(vq_fit, bad_weights_and_dead_inputs)
 {
     static fixture f;
