@@ -65,6 +65,9 @@ extern const vqc_key_group vqc_vq_keys;
 extern const vqc_key_group vqc_prune_keys;
 extern const vqc_key_group vqc_sparsity_keys;
 
+/* Keys under gates (of a vqc_gates). */
+extern const vqc_key_group vqc_gates_keys;
+
 /* The keys at the top of a recipe. Constant, never NULL. */
 const vqc_key_group *vqc_recipe_keys(void);
 

@@ -1,8 +1,8 @@
 /* Matrix product kernels on AVX2: tiles of 6 x 16. */
 #include <immintrin.h>
 
-#include "kernels/gemm_x86.h"
 #include "kernels/lanes.h"
+#include "kernels/simd_gemm_x86.h"
 
 #define DECLARE(name, family, kind, ret, params) VQC_KERNEL_DECLARE(avx2, name, ret, params)
 VQC_KERNEL_LIST_GEMM(DECLARE)

@@ -5,8 +5,8 @@
 #include <immintrin.h>
 #endif
 
-#include "kernels/gemm_x86.h"
 #include "kernels/lanes.h"
+#include "kernels/simd_gemm_x86.h"
 
 #define DECLARE(name, family, kind, ret, params) VQC_KERNEL_DECLARE(avx512, name, ret, params)
 VQC_KERNEL_LIST_GEMM(DECLARE)

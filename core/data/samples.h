@@ -41,7 +41,7 @@ struct vqc_samples {
     bool is_synthetic;
     bool is_finite;     /* no input can be NaN or infinite: pictures, random numbers */
     size_t input_count; /* of vqc_sample.inputs */
-    const char *path; /* for messages */
+    const char *path;   /* for messages */
     vqc_status (*read)(vqc_samples *self, size_t index, size_t slot, vqc_sample *out,
                        vqc_error *error);
     void (*release)(vqc_samples *self, size_t slot);
