@@ -50,9 +50,9 @@ static const char help_text[] =
     "                        in /, the folder to write into (default: beside the model, with the\n"
     "                        name of the recipe: model.onnx, int8.yaml -> model.int8.onnx)\n"
     "      --set KEY=VALUE   change one key of the recipe: --set weights.bits=4; repeatable\n"
-    "      --calib PATH      samples to calibrate with, in place of the recipe's calibrate.data:\n"
-    "                        .npz, .npy, a folder of pictures, arrays or ONNX test data, "
-    "synthetic\n"
+    "      --calib PATH      samples for ranges of activations, codewords and pruning, in place of\n"
+    "                        the recipe's calibrate.data: .npz, .npy, a folder of pictures, arrays\n"
+    "                        or ONNX test data, synthetic\n"
     "      --calib-cache FILE  calibration to use when FILE is there, else to write to it; for "
     "one\n"
     "                        model\n"
@@ -77,7 +77,8 @@ static const char help_text[] =
     "  vqc compress model.onnx                            8-bit weights -> model.int8.onnx\n"
     "  vqc compress model.onnx -c mixed.yaml --dry-run    what a recipe would do\n"
     "  vqc compress models/*.onnx -c int8.yaml -o small/  a whole folder\n"
-    "  vqc compress m.onnx -c int8-static.yaml --calib c.npz   integer activations too\n";
+    "  vqc compress m.onnx -c int8-static.yaml --calib c.npz   integer activations too\n"
+    "  vqc compress m.onnx -c vq-4bit.yaml --calib c.npz       codewords fitted to the data\n";
 
 /* Stores one option; false when an error was printed. */
 static bool take_option(int option, vqc_compress_args *args)
