@@ -41,6 +41,7 @@ typedef struct vqc_prune_parts {
     size_t used_samples;
     bool probing;     /* layers are pruned one by one: all see the original's values */
     bool is_measured; /* the parts have curves */
+    bool takes_equal; /* scope output: every layer loses the same share after all */
 } vqc_prune_parts;
 
 /* Prunes every part to its sparsity, for its input where samples are there. */

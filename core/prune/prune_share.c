@@ -320,7 +320,7 @@ vqc_status vqc_prune_share_out(vqc_prune_parts *r, double sparsity)
         open += isnan(r->parts[i].asked) ? 1 : 0;
     }
     if (open == 0 || r->pattern.kind == VQC_PRUNE_N_OF_M || scope == VQC_PRUNE_SCOPE_LAYER ||
-        (scope == VQC_PRUNE_SCOPE_OUTPUT && r->measure == NULL)) {
+        (scope == VQC_PRUNE_SCOPE_OUTPUT && (r->measure == NULL || r->takes_equal))) {
         return VQC_OK;
     }
     return share_together(r, sparsity);

@@ -17,6 +17,9 @@ enum {
     SEARCH_STEPS = 7           /* of the largest sparsity: to 1 part in 128 */
 };
 
+/* What unequal shares have to gain to be taken; less is chance on few samples. */
+static const double CLEAR_GAIN_DB = 0.5;
+
 /* ---- what is asked ---- */
 
 /* Whether the layer is pruned at all. */
@@ -98,13 +101,6 @@ static vqc_status collect_parts(vqc_prune_parts *r, const vqc_plan *plan)
     return VQC_OK;
 }
 
-static vqc_status prune_to(vqc_prune_parts *r, double sparsity)
-{
-    vqc_status status = vqc_prune_share_out(r, sparsity);
-
-    return status == VQC_OK ? vqc_prune_walk(r) : status;
-}
-
 /* ---- writing, and measuring what was written ---- */
 
 /* Puts pruned weights and biases into the model; values go to `arena`. Biases that do not exist yet
@@ -162,6 +158,73 @@ vqc_status vqc_prune_measure(vqc_prune_parts *r, size_t only, vqc_downstream *be
     return status;
 }
 
+/* Whether layers are measured by themselves. */
+static bool shares_by_output(const vqc_prune_parts *r)
+{
+    bool open = false;
+
+    for (size_t i = 0; i < r->count; i++) {
+        open = open || isnan(r->parts[i].asked);
+    }
+    return open && r->stage->recipe->prune.scope == VQC_PRUNE_SCOPE_OUTPUT &&
+           r->pattern.kind != VQC_PRUNE_N_OF_M;
+}
+
+/* Whether all layers together gain by unequal shares, on the samples kept apart: noises of
+ * single layers do not always add up. Decided once; leaves the walk with the shares that are
+ * taken. */
+static vqc_status choose_shares(vqc_prune_parts *r, double sparsity)
+{
+    vqc_score equal, unequal;
+    vqc_status status = vqc_prune_share_out(r, sparsity); /* measures single layers */
+
+    r->takes_equal = true;
+    if (status == VQC_OK) {
+        status = vqc_prune_share_out(r, sparsity);
+    }
+    if (status == VQC_OK) {
+        status = vqc_prune_walk(r);
+    }
+    if (status == VQC_OK) {
+        status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &equal);
+    }
+    r->takes_equal = false;
+    if (status == VQC_OK) {
+        status = vqc_prune_share_out(r, sparsity);
+    }
+    if (status == VQC_OK) {
+        status = vqc_prune_walk(r);
+    }
+    if (status == VQC_OK) {
+        status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &unequal);
+    }
+    if (status != VQC_OK) {
+        return status;
+    }
+    r->takes_equal = unequal.nonfinite > 0 || !(unequal.sqnr_db >= equal.sqnr_db + CLEAR_GAIN_DB);
+    status = vqc_report_note(r->stage->report, r->error,
+                             "layers lose %s: the output SQNR is %.1f dB with equal shares, %.1f "
+                             "dB with shares by what the output misses, on %zu samples kept apart",
+                             r->takes_equal ? "equal shares" : "unequal shares", equal.sqnr_db,
+                             unequal.sqnr_db, unequal.samples);
+    if (status != VQC_OK || !r->takes_equal) {
+        return status;
+    }
+    status = vqc_prune_share_out(r, sparsity);
+    return status == VQC_OK ? vqc_prune_walk(r) : status;
+}
+
+static vqc_status prune_to(vqc_prune_parts *r, double sparsity)
+{
+    vqc_status status;
+
+    if (!r->is_measured && r->measure != NULL && shares_by_output(r)) {
+        return choose_shares(r, sparsity);
+    }
+    status = vqc_prune_share_out(r, sparsity);
+    return status == VQC_OK ? vqc_prune_walk(r) : status;
+}
+
 /* The largest sparsity whose output is good enough, by halving. */
 static vqc_status prune_to_target(vqc_prune_parts *r)
 {
@@ -201,18 +264,6 @@ static vqc_status prune_to_target(vqc_prune_parts *r)
 }
 
 /* ---- the whole ---- */
-
-/* Whether layers are measured by themselves. */
-static bool shares_by_output(const vqc_prune_parts *r)
-{
-    bool open = false;
-
-    for (size_t i = 0; i < r->count; i++) {
-        open = open || isnan(r->parts[i].asked);
-    }
-    return open && r->stage->recipe->prune.scope == VQC_PRUNE_SCOPE_OUTPUT &&
-           r->pattern.kind != VQC_PRUNE_N_OF_M;
-}
 
 /* Uses the calibration data where the model can be run. */
 static vqc_status open_samples(vqc_prune_parts *r)

@@ -172,7 +172,7 @@ static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_mo
     if (moments != NULL && !(has_bias(p) && request.compensate)) {
         add_means(&m);
     }
-    if (status == VQC_OK && p->equal_shares && m.second != NULL) {
+    if (status == VQC_OK && p->equal_shares && !r->takes_equal && m.second != NULL) {
         status = weigh_outputs(r, p, &m, before, scratch, &request.row_factors);
     }
     if (status == VQC_OK) {
