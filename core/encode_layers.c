@@ -295,25 +295,27 @@ static vqc_status report_coded(vqc_encode *r, const vqc_plan_layer *item, const 
 }
 
 /* Zeros that are in the file: codewords of several weights that are not packed do not keep those
- * that pruning made. In a dry run, where these are not there yet, they count as none. */
+ * that pruning made (in a dry run, where these are not there yet, they count as none), and with
+ * vq.zeros there are those that the budget chose. */
 static vqc_status count_zeros(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
                               vqc_arena *arena, vqc_layer_report *out)
 {
     const vqc_decision *d = &item->decision;
+    bool are_chosen = r->recipe->vq.zeros == VQC_SWITCH_AUTO && item->code != NULL;
+    bool are_kept = vqc_vq_is_packed(&d->vq) || (d->vq.dim == 1 && d->vq.stages == 1);
     size_t zeros = 0;
     float *decoded;
     vqc_status status;
 
-    if (out->zeros == 0 || d->codec != &vqc_codec_vq || vqc_vq_is_packed(&d->vq) ||
-        (d->vq.dim == 1 && d->vq.stages == 1)) {
+    if (d->codec != &vqc_codec_vq || (!are_chosen && (out->zeros == 0 || are_kept))) {
         return VQC_OK;
     }
-    if (!r->options->dry_run) {
+    if (are_chosen || !r->options->dry_run) {
         decoded = vqc_arena_calloc(arena, item->layer->elements, sizeof *decoded);
         if (decoded == NULL) {
             return vqc_fail_memory(r->error, item->layer->elements * sizeof *decoded);
         }
-        status = d->codec->decode(code, arena, decoded, r->error);
+        status = d->codec->decode(are_chosen ? item->code : code, arena, decoded, r->error);
         if (status != VQC_OK) {
             return status;
         }
@@ -322,7 +324,7 @@ static vqc_status count_zeros(vqc_encode *r, const vqc_plan_layer *item, const v
         }
     }
     r->unpruned += zeros < out->zeros ? 1 : 0;
-    out->zeros = zeros < out->zeros ? zeros : out->zeros;
+    out->zeros = are_chosen || zeros < out->zeros ? zeros : out->zeros;
     return VQC_OK;
 }
 

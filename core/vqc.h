@@ -205,7 +205,8 @@ typedef struct vqc_report {
     int64_t ir_before;
     int64_t ir_after;
     uint64_t weight_elements; /* all layers */
-    uint64_t weight_zeros;    /* of these exactly zero, when the recipe prunes; else 0 */
+    uint64_t
+        weight_zeros; /* of these exactly zero, when the recipe prunes or has vq.zeros; else 0 */
     size_t weight_before_bytes;
     size_t weight_after_bytes;
     size_t coded_count;
