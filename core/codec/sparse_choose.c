@@ -30,6 +30,9 @@ const char *vqc_sparse_obstacle(const vqc_decision *d)
     if (d->codec == &vqc_codec_vq && vqc_vq_is_packed(&d->vq)) {
         return NULL;
     }
+    if (d->codec == &vqc_codec_vq && d->vq.dim > 1 && !(d->vq_effort.kept_share > 0.0)) {
+        return "no codeword of several weights is 0";
+    }
     if (d->codec == &vqc_codec_vq) {
         return d->vq.stages > 1 || vqc_vq_books(&d->vq) > 1 || d->is_shared
                    ? "indices have a sparse form with a single codebook of the layer's own only"

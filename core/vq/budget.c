@@ -184,9 +184,9 @@ vqc_status vqc_part_resize(vqc_parts *p, vqc_part *part, int dim, int codebook_s
     if (kept_share > 0.0) {
         item->spec.channel_scale = VQC_SWITCH_OFF;
     }
-    part->kept_share = codebook_size == 0 ? 0.0 : kept_share;
     status = vqc_plan_prepare_again(item, p->job->recipe, p->error);
     if (status == VQC_OK) {
+        item->decision.vq_effort.kept_share = codebook_size == 0 ? 0.0 : kept_share;
         vqc_part_set_layout(part);
     }
     return status;

@@ -27,7 +27,6 @@ typedef struct vqc_part {
     float *decoded;       /* [elements] what its code decodes to; NULL: not coded */
     float *bias_values;   /* [rows] corrected; NULL: as it is */
     bool may_resize;      /* the recipe leaves dimension and codebook size open */
-    double kept_share;    /* of the code wanted; see vqc_vq_effort */
     double loss;          /* tr(E H E^T) of its code, when probing */
     vqc_trial *trials;    /* [trial_count] the ways to code it that are open */
     size_t trial_count;

@@ -42,7 +42,6 @@ static vqc_status fit_codebook(vqc_parts *r, const vqc_part *p, fitting *f, vqc_
     vqc_status status;
 
     effort.threads = r->threads;
-    effort.kept_share = p->kept_share;
     if (r->probing) {
         effort.sweeps = 0;
         effort.kmeans_iterations = effort.kmeans_iterations < PROBE_KMEANS_PASSES
