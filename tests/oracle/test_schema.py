@@ -23,7 +23,7 @@ SOURCES = ["tests/oracle/recipe_check.c", *sorted(glob.glob("formats/recipe_yaml
            "core/recipe.c", "core/prune/prune_options.c", "core/data/samples_request.c", "core/error.c", "core/memory.c"]
 # Problems that come from one key's value against another's, or from inside a glob or a pattern.
 BETWEEN_KEYS = re.compile(r"has no effect|pattern: matmul_nbits|activations: (?:dynamic|static) takes|activations: dynamic|expected at least min_elements|"
-                          r"of shape; remove it|prune\.pattern: expected|prune\.block: expected two sizes|match\.name: got .*: a |an operator's exact name")
+                          r"of shape; remove it|prune\.pattern: got .*, expected unstructured|prune\.block: got .*, expected two sizes|match\.name: got .*: a |an operator's exact name")
 VALUES = [None, True, "zzz", "", "int", "*", 0, 1, 2, 3, 8, 60, -1, 0.5, 1000, [], ["a"], [1], [[]], [-1], {}, {"zzz": 1}]
 EVERY_KEY = {
     "version": 1,
