@@ -39,9 +39,10 @@ typedef struct vqc_prune_parts {
     vqc_arena *arena;       /* of the stage */
     vqc_arena *attempt;     /* of the pruned weights in hand */
     size_t used_samples;
-    bool probing;     /* layers are pruned one by one: all see the original's values */
-    bool is_measured; /* the parts have curves */
-    bool takes_equal; /* scope output: every layer loses the same share after all */
+    bool probing;         /* layers are pruned one by one: all see the original's values */
+    bool is_measured;     /* the parts have curves */
+    bool takes_equal;     /* scope output: every layer loses the same share after all */
+    bool restores_powers; /* outputs get their variance back */
 } vqc_prune_parts;
 
 /* Prunes every part to its sparsity, for its input where samples are there. */

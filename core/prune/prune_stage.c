@@ -19,6 +19,7 @@ enum {
 
 /* What unequal shares have to gain to be taken; less is chance on few samples. */
 static const double CLEAR_GAIN_DB = 0.5;
+static const double LEAST_GAIN_DB = 0.2; /* that variances have to gain */
 
 /* ---- what is asked ---- */
 
@@ -263,6 +264,33 @@ static vqc_status prune_to_target(vqc_prune_parts *r)
                : status;
 }
 
+/* Whether the whole model gains when the outputs of its layers get their variance back, on the
+ * samples kept apart; leaves the walk that is taken. */
+static vqc_status choose_powers(vqc_prune_parts *r)
+{
+    vqc_score without, with;
+    vqc_status status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &without);
+
+    r->restores_powers = true;
+    if (status == VQC_OK) {
+        status = vqc_prune_walk(r);
+    }
+    if (status == VQC_OK) {
+        status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &with);
+    }
+    if (status != VQC_OK) {
+        return status;
+    }
+    r->restores_powers = with.nonfinite == 0 && with.sqnr_db >= without.sqnr_db + LEAST_GAIN_DB;
+    if (!r->restores_powers) {
+        return vqc_prune_walk(r);
+    }
+    return vqc_report_note(r->stage->report, r->error,
+                           "outputs of pruned layers get their variance back: output SQNR %.1f -> "
+                           "%.1f dB on %zu samples kept apart",
+                           without.sqnr_db, with.sqnr_db, with.samples);
+}
+
 /* ---- the whole ---- */
 
 /* Uses the calibration data where the model can be run. */
@@ -293,7 +321,8 @@ static vqc_status open_samples(vqc_prune_parts *r)
         status = vqc_samples_seen(r->stage->samples, &r->samples, r->error);
     }
     vqc_messages_clear(&missing);
-    if (status == VQC_OK && r->samples != NULL && (has_target || shares_by_output(r))) {
+    if (status == VQC_OK && r->samples != NULL &&
+        (has_target || options->compensate != VQC_PRUNE_COMPENSATE_OFF || shares_by_output(r))) {
         status = vqc_samples_held_out(r->stage->samples, &apart, r->error);
         if (status == VQC_OK) {
             status = vqc_reference_create(r->graph, apart, 0, 1, MAX_MEASURED, MAX_REFERENCE,
@@ -382,6 +411,10 @@ static vqc_status run(vqc_prune_parts *r)
         status = !isnan(options->output_sqnr_db) && r->measure != NULL
                      ? prune_to_target(r)
                      : prune_to(r, isnan(options->sparsity) ? 0.0 : options->sparsity);
+    }
+    if (status == VQC_OK && r->count > 0 && r->measure != NULL &&
+        options->compensate != VQC_PRUNE_COMPENSATE_OFF) {
+        status = choose_powers(r);
     }
     if (status == VQC_OK) {
         status = write_and_remember(r);
