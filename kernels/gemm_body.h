@@ -398,8 +398,8 @@ VQC_INLINE void gemm_tile_run(const gemm_tile *t, size_t rows, size_t n)
 VQC_INLINE void gemm_tile_down(gemm_tile *t, const vqc_gemm_block *g, size_t rows)
 {
     t->c += rows * t->c_stride;
-    t->row_bias += g->row_bias != NULL ? rows : 0;
-    t->residual += t->residual != NULL ? rows * t->c_stride : 0;
+    t->row_bias = g->row_bias != NULL ? t->row_bias + rows : NULL;
+    t->residual = t->residual != NULL ? t->residual + rows * t->c_stride : NULL;
 }
 
 /* Rows [from, to) of n columns, t at their corner, in tiles of at most `tall`. */
