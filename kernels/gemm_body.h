@@ -398,7 +398,7 @@ VQC_INLINE void gemm_tile_run(const gemm_tile *t, size_t rows, size_t n)
 VQC_INLINE void gemm_tile_down(gemm_tile *t, const vqc_gemm_block *g, size_t rows)
 {
     t->c += rows * t->c_stride;
-    t->row_bias = g->row_bias != NULL ? t->row_bias + rows : NULL;
+    t->row_bias += g->row_bias != NULL ? rows : 0; /* else zeros, the same for all */
     t->residual = t->residual != NULL ? t->residual + rows * t->c_stride : NULL;
 }
 
