@@ -239,7 +239,9 @@ const char *vqc_patch_shared_constant(vqc_patch *patch, vqc_scope *scope, const 
     if (name == NULL || copy == NULL || item == NULL) {
         return NULL;
     }
-    memcpy(copy, raw, raw_bytes);
+    if (raw_bytes > 0) {
+        memcpy(copy, raw, raw_bytes);
+    }
     tensor = vqc_tensor_create(arena, name, dtype, dims, rank, copy, raw_bytes);
     if (tensor == NULL || vqc_patch_add_constant(patch, scope, tensor, NULL) != VQC_OK) {
         return NULL;
