@@ -251,7 +251,9 @@ static vqc_status add_initializer(cutting *c, Onnx__TensorProto *tensor)
     if (more == NULL) {
         return vqc_fail_memory(c->error, graph->n_initializer * sizeof *more);
     }
-    memcpy(more, graph->initializer, graph->n_initializer * sizeof *more);
+    if (graph->n_initializer > 0) {
+        memcpy(more, graph->initializer, graph->n_initializer * sizeof *more);
+    }
     more[graph->n_initializer++] = tensor;
     graph->initializer = more;
     return VQC_OK;

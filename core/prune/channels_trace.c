@@ -354,7 +354,9 @@ static void state_shapes(vqc_trace *trace)
         vqc_trace_value *out = &trace->values[i];
         if (out->is_constant) {
             out->rank = (int)out->tensor->n_dims;
-            memcpy(out->dims, out->tensor->dims, out->tensor->n_dims * sizeof *out->dims);
+            for (size_t d = 0; d < out->tensor->n_dims; d++) {
+                out->dims[d] = out->tensor->dims[d];
+            }
         } else {
             out->rank = vqc_value_shape(out->value, out->dims, VQC_EXEC_MAX_RANK);
         }
