@@ -189,8 +189,8 @@ static bool scales_fit_f16(const vqc_decision *d, const float *weights)
     if (d->bits > 8 || vqc_grouping_count(&d->grouping) < SCALE_F16_MIN_GROUPS) {
         return false;
     }
-    if (weights == NULL) {
-        return true;
+    if (weights == NULL) { /* not read, because another form was expected */
+        return false;
     }
     absmax = vqc_kernels_get()->f32_absmax(weights, d->layer->elements);
     return absmax < 32.0f && absmax > 0x1p-14f;
