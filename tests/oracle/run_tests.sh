@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs tests/oracle/test_*.py, which compare single parts with NumPy, onnx and ONNX Runtime, and adds their
-# closing lines up.
+# Runs tests/oracle/test_*.py (or those given), which compare single parts with NumPy, onnx and ONNX Runtime,
+# and adds their closing lines up.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 VENV=${VENV:-build/venv}
@@ -12,7 +12,8 @@ skipped=0
     echo "FAIL a deliberate failure"
     failed=1
 }
-for script in tests/oracle/test_*.py; do
+scripts=${*:-tests/oracle/test_*.py}
+for script in $scripts; do
     log=$B/$(basename "$script" .py).log
     case $script in
         */test_opset.py) set -- --tool "$B/opset_tool" --work "$B/opset-test" ;;
