@@ -39,6 +39,8 @@ typedef struct vqc_prune_parts {
     vqc_arena *arena;       /* of the stage */
     vqc_arena *attempt;     /* of the pruned weights in hand */
     size_t used_samples;
+    vqc_score score;      /* of the weights in hand, when is_scored */
+    bool is_scored;       /* since the last walk */
     bool probing;         /* layers are pruned one by one: all see the original's values */
     bool is_measured;     /* the parts have curves */
     bool takes_equal;     /* scope output: every layer loses the same share after all */

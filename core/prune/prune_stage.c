@@ -159,6 +159,80 @@ vqc_status vqc_prune_measure(vqc_prune_parts *r, size_t only, vqc_downstream *be
     return status;
 }
 
+/* The weights in hand, measured unless they have been. */
+static vqc_status score_attempt(vqc_prune_parts *r)
+{
+    vqc_status status = r->is_scored ? VQC_OK : vqc_prune_measure(r, SIZE_MAX, NULL, 0, &r->score);
+
+    r->is_scored = status == VQC_OK;
+    return status;
+}
+
+static vqc_status prune_and_score(vqc_prune_parts *r, double sparsity)
+{
+    vqc_status status = vqc_prune_share_out(r, sparsity);
+
+    if (status == VQC_OK) {
+        status = vqc_prune_walk(r);
+    }
+    return status == VQC_OK ? score_attempt(r) : status;
+}
+
+/* ---- keeping an attempt aside while another one is made ---- */
+
+/* What a walk left in one part. */
+typedef struct part_result {
+    double sparsity;
+    float *pruned;
+    float *bias_values;
+    bool was_seen;
+} part_result;
+
+typedef struct set_aside {
+    vqc_arena *arena;     /* of everything below; NULL: nothing is set aside */
+    part_result *results; /* [count] */
+    vqc_score score;
+    bool is_scored;
+} set_aside;
+
+/* Moves the attempt in hand into *aside, instead of what was there; the next walk makes another
+ * one. */
+static vqc_status put_aside(vqc_prune_parts *r, set_aside *aside)
+{
+    part_result *results = vqc_arena_calloc(r->attempt, r->count + 1, sizeof *results);
+
+    if (results == NULL) {
+        return vqc_fail_memory(r->error, r->count * sizeof *results);
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        const vqc_prune_part *p = &r->parts[i];
+        results[i] = (part_result){p->sparsity, p->pruned, p->bias_values, p->was_seen};
+    }
+    vqc_arena_destroy(&aside->arena);
+    *aside = (set_aside){r->attempt, results, r->score, r->is_scored};
+    r->attempt = NULL;
+    return VQC_OK;
+}
+
+/* Moves it back, instead of the one in hand. */
+static void take_back(vqc_prune_parts *r, set_aside *aside)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        vqc_prune_part *p = &r->parts[i];
+        p->sparsity = aside->results[i].sparsity;
+        p->pruned = aside->results[i].pruned;
+        p->bias_values = aside->results[i].bias_values;
+        p->was_seen = aside->results[i].was_seen;
+    }
+    vqc_arena_destroy(&r->attempt);
+    r->attempt = aside->arena;
+    r->score = aside->score;
+    r->is_scored = aside->is_scored;
+    *aside = (set_aside){0};
+}
+
+/* ---- choices between attempts ---- */
+
 /* Whether layers are measured by themselves. */
 static bool shares_by_output(const vqc_prune_parts *r)
 {
@@ -172,47 +246,39 @@ static bool shares_by_output(const vqc_prune_parts *r)
 }
 
 /* Whether all layers together gain by unequal shares, on the samples kept apart: noises of
- * single layers do not always add up. Decided once; leaves the walk with the shares that are
+ * single layers do not always add up. Decided once; leaves the attempt with the shares that are
  * taken. */
 static vqc_status choose_shares(vqc_prune_parts *r, double sparsity)
 {
-    vqc_score equal, unequal;
-    vqc_status status = vqc_prune_share_out(r, sparsity); /* measures single layers */
+    set_aside equal = {0};
+    double equal_db = 0.0, unequal_db;
+    vqc_status status;
 
     r->takes_equal = true;
+    status = prune_and_score(r, sparsity);
     if (status == VQC_OK) {
-        status = vqc_prune_share_out(r, sparsity);
-    }
-    if (status == VQC_OK) {
-        status = vqc_prune_walk(r);
-    }
-    if (status == VQC_OK) {
-        status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &equal);
+        equal_db = r->score.sqnr_db;
+        status = put_aside(r, &equal);
     }
     r->takes_equal = false;
     if (status == VQC_OK) {
-        status = vqc_prune_share_out(r, sparsity);
+        status = prune_and_score(r, sparsity); /* measures single layers first */
     }
     if (status == VQC_OK) {
-        status = vqc_prune_walk(r);
+        unequal_db = r->score.sqnr_db;
+        r->takes_equal = r->score.nonfinite > 0 || !(unequal_db >= equal_db + CLEAR_GAIN_DB);
+        status = vqc_report_note(
+            r->stage->report, r->error,
+            "layers lose %s: the output SQNR is %.1f dB with equal shares, %.1f dB with shares by "
+            "what the output misses, on %zu samples kept apart",
+            r->takes_equal ? "equal shares" : "unequal shares", equal_db, unequal_db,
+            r->score.samples);
     }
-    if (status == VQC_OK) {
-        status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &unequal);
+    if (status == VQC_OK && r->takes_equal) {
+        take_back(r, &equal);
     }
-    if (status != VQC_OK) {
-        return status;
-    }
-    r->takes_equal = unequal.nonfinite > 0 || !(unequal.sqnr_db >= equal.sqnr_db + CLEAR_GAIN_DB);
-    status = vqc_report_note(r->stage->report, r->error,
-                             "layers lose %s: the output SQNR is %.1f dB with equal shares, %.1f "
-                             "dB with shares by what the output misses, on %zu samples kept apart",
-                             r->takes_equal ? "equal shares" : "unequal shares", equal.sqnr_db,
-                             unequal.sqnr_db, unequal.samples);
-    if (status != VQC_OK || !r->takes_equal) {
-        return status;
-    }
-    status = vqc_prune_share_out(r, sparsity);
-    return status == VQC_OK ? vqc_prune_walk(r) : status;
+    vqc_arena_destroy(&equal.arena);
+    return status;
 }
 
 static vqc_status prune_to(vqc_prune_parts *r, double sparsity)
@@ -234,18 +300,19 @@ static vqc_status prune_to_target(vqc_prune_parts *r)
            most = isnan(r->stage->recipe->prune.sparsity) ? 1.0 : r->stage->recipe->prune.sparsity;
     double at = most, got = (double)INFINITY;
     bool capped = !isnan(r->stage->recipe->prune.sparsity);
+    set_aside best = {0};
     vqc_status status = VQC_OK;
 
     for (int i = 0; i < SEARCH_STEPS && status == VQC_OK; i++) {
-        vqc_score now;
         at = i == 0 && capped ? most : 0.5 * (least + most);
         status = prune_to(r, at);
         if (status == VQC_OK) {
-            status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &now);
+            status = score_attempt(r);
         }
-        if (status == VQC_OK && now.nonfinite == 0 && now.sqnr_db >= wanted) {
+        if (status == VQC_OK && r->score.nonfinite == 0 && r->score.sqnr_db >= wanted) {
             least = at;
-            got = now.sqnr_db;
+            got = r->score.sqnr_db;
+            status = put_aside(r, &best);
         } else {
             most = at;
         }
@@ -253,9 +320,12 @@ static vqc_status prune_to_target(vqc_prune_parts *r)
             break;
         }
     }
-    if (status == VQC_OK && at != least) {
+    if (status == VQC_OK && best.arena != NULL) {
+        take_back(r, &best);
+    } else if (status == VQC_OK) {
         status = prune_to(r, least);
     }
+    vqc_arena_destroy(&best.arena);
     return status == VQC_OK
                ? vqc_report_note(r->stage->report, r->error,
                                  "pruned to a sparsity of %.1f%%: the most that keeps an output "
@@ -265,30 +335,39 @@ static vqc_status prune_to_target(vqc_prune_parts *r)
 }
 
 /* Whether the whole model gains when the outputs of its layers get their variance back, on the
- * samples kept apart; leaves the walk that is taken. */
+ * samples kept apart; leaves the attempt that is taken. */
 static vqc_status choose_powers(vqc_prune_parts *r)
 {
-    vqc_score without, with;
-    vqc_status status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &without);
+    set_aside without = {0};
+    double before_db = 0.0, after_db;
+    vqc_status status = score_attempt(r);
 
+    if (status == VQC_OK) {
+        before_db = r->score.sqnr_db;
+        status = put_aside(r, &without);
+    }
     r->restores_powers = true;
     if (status == VQC_OK) {
         status = vqc_prune_walk(r);
     }
     if (status == VQC_OK) {
-        status = vqc_prune_measure(r, SIZE_MAX, NULL, 0, &with);
+        status = score_attempt(r);
     }
-    if (status != VQC_OK) {
-        return status;
+    if (status == VQC_OK) {
+        after_db = r->score.sqnr_db;
+        r->restores_powers = r->score.nonfinite == 0 && after_db >= before_db + LEAST_GAIN_DB;
+        if (r->restores_powers) {
+            status = vqc_report_note(
+                r->stage->report, r->error,
+                "outputs of pruned layers get their variance back: output SQNR %.1f -> %.1f dB on "
+                "%zu samples kept apart",
+                before_db, after_db, r->score.samples);
+        } else {
+            take_back(r, &without);
+        }
     }
-    r->restores_powers = with.nonfinite == 0 && with.sqnr_db >= without.sqnr_db + LEAST_GAIN_DB;
-    if (!r->restores_powers) {
-        return vqc_prune_walk(r);
-    }
-    return vqc_report_note(r->stage->report, r->error,
-                           "outputs of pruned layers get their variance back: output SQNR %.1f -> "
-                           "%.1f dB on %zu samples kept apart",
-                           without.sqnr_db, with.sqnr_db, with.samples);
+    vqc_arena_destroy(&without.arena);
+    return status;
 }
 
 /* ---- the whole ---- */

@@ -300,6 +300,7 @@ vqc_status vqc_prune_walk(vqc_prune_parts *r)
 {
     vqc_status status = VQC_OK;
 
+    r->is_scored = false;
     vqc_arena_destroy(&r->attempt);
     r->attempt = vqc_arena_create();
     if (r->attempt == NULL) {
