@@ -378,6 +378,31 @@ vqc_status vqc_tensor_set_f32(Onnx__TensorProto *tensor, const float *values, si
     return VQC_OK;
 }
 
+vqc_status vqc_tensor_exchange_f32(vqc_tensor_exchange **list, Onnx__TensorProto *tensor,
+                                   const float *values, size_t count, vqc_arena *arena,
+                                   vqc_error *error)
+{
+    vqc_tensor_exchange *item = vqc_arena_alloc(arena, sizeof *item);
+    vqc_status status;
+
+    if (item == NULL) {
+        return vqc_fail_memory(error, sizeof *item);
+    }
+    *item = (vqc_tensor_exchange){.tensor = tensor, .before = *tensor, .earlier = *list};
+    status = vqc_tensor_set_f32(tensor, values, count, arena, error);
+    if (status == VQC_OK) {
+        *list = item;
+    }
+    return status;
+}
+
+void vqc_tensor_exchange_back(vqc_tensor_exchange **list)
+{
+    for (; *list != NULL; *list = (*list)->earlier) {
+        *(*list)->tensor = (*list)->before;
+    }
+}
+
 Onnx__TensorProto *vqc_tensor_create(vqc_arena *arena, const char *name, vqc_dtype dtype,
                                      const int64_t *dims, size_t rank, const void *raw,
                                      size_t raw_bytes)

@@ -58,6 +58,24 @@ vqc_status vqc_tensor_borrow_f32(const Onnx__TensorProto *tensor, vqc_arena *are
 vqc_status vqc_tensor_set_f32(Onnx__TensorProto *tensor, const float *values, size_t count,
                               vqc_arena *arena, vqc_error *error);
 
+/* Tensors that hold other values for a while, the last one first. NULL: none. */
+typedef struct vqc_tensor_exchange {
+    Onnx__TensorProto *tensor;
+    Onnx__TensorProto before; /* borrows what it borrowed */
+    struct vqc_tensor_exchange *earlier;
+} vqc_tensor_exchange;
+
+/*
+ * Gives the tensor other values as vqc_tensor_set_f32 does and remembers in *list what it held;
+ * the entry lies in `arena`, too. The same errors; the tensor is unchanged then.
+ */
+vqc_status vqc_tensor_exchange_f32(vqc_tensor_exchange **list, Onnx__TensorProto *tensor,
+                                   const float *values, size_t count, vqc_arena *arena,
+                                   vqc_error *error);
+
+/* Gives all tensors in *list back what they held; *list is NULL then. */
+void vqc_tensor_exchange_back(vqc_tensor_exchange **list);
+
 /* New tensor in `arena` with raw_data = borrowed `raw` (may be NULL while only sizes matter).
  * `name` and dims are copied. NULL when out of memory. */
 Onnx__TensorProto *vqc_tensor_create(vqc_arena *arena, const char *name, vqc_dtype dtype,

@@ -1,7 +1,6 @@
 #include "core/prune/prune_stage.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/data/samples_subset.h"
@@ -102,60 +101,33 @@ static vqc_status collect_parts(vqc_prune_parts *r, const vqc_plan *plan)
     return VQC_OK;
 }
 
-/* ---- writing, and measuring what was written ---- */
-
-/* Puts pruned weights and biases into the model; values go to `arena`. Biases that do not exist yet
- * only when `add`. */
-static vqc_status write_parts(vqc_prune_parts *r, size_t only, vqc_arena *arena, bool add)
-{
-    vqc_status status = VQC_OK;
-
-    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
-        vqc_prune_part *p = &r->parts[i];
-        if (p->pruned == NULL || (only != SIZE_MAX && only != i)) {
-            continue;
-        }
-        status =
-            vqc_tensor_set_f32(p->layer->tensor, p->pruned, p->layer->elements, arena, r->error);
-        if (status == VQC_OK && p->bias_values != NULL && p->bias.tensor != NULL) {
-            status = vqc_tensor_set_f32(p->bias.tensor, p->bias_values, p->bias.channels, arena,
-                                        r->error);
-        } else if (status == VQC_OK && p->bias_values != NULL && add) {
-            status = vqc_bias_site_add(r->graph, p->layer, p->bias_values, &p->bias, r->error);
-        }
-    }
-    return status;
-}
+/* ---- measuring ---- */
 
 vqc_status vqc_prune_measure(vqc_prune_parts *r, size_t only, vqc_downstream *behind,
                              size_t samples, vqc_score *out)
 {
-    Onnx__TensorProto *before = calloc(2 * r->count + 1, sizeof *before);
-    vqc_status status;
+    vqc_tensor_exchange *exchanged = NULL;
+    vqc_status status = VQC_OK;
 
-    if (before == NULL) {
-        return vqc_fail_memory(r->error, r->count * sizeof *before);
-    }
-    for (size_t i = 0; i < r->count; i++) {
-        before[2 * i] = *r->parts[i].layer->tensor;
-        if (r->parts[i].bias.tensor != NULL) {
-            before[2 * i + 1] = *r->parts[i].bias.tensor;
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        const vqc_prune_part *p = &r->parts[i];
+        if (p->pruned == NULL || (only != SIZE_MAX && only != i)) {
+            continue;
+        }
+        status = vqc_tensor_exchange_f32(&exchanged, p->layer->tensor, p->pruned,
+                                         p->layer->elements, r->attempt, r->error);
+        if (status == VQC_OK && p->bias_values != NULL && p->bias.tensor != NULL) {
+            status = vqc_tensor_exchange_f32(&exchanged, p->bias.tensor, p->bias_values,
+                                             p->bias.channels, r->attempt, r->error);
         }
     }
-    status = write_parts(r, only, r->attempt, false);
     if (status == VQC_OK && behind != NULL) {
         status = vqc_downstream_score(behind, only, out, r->error);
     } else if (status == VQC_OK) {
         status = vqc_reference_score(r->measure, r->stage->model, samples, r->stage->threads, out,
                                      r->error);
     }
-    for (size_t i = r->count; i-- > 0;) {
-        *r->parts[i].layer->tensor = before[2 * i];
-        if (r->parts[i].bias.tensor != NULL) {
-            *r->parts[i].bias.tensor = before[2 * i + 1];
-        }
-    }
-    free(before);
+    vqc_tensor_exchange_back(&exchanged);
     return status;
 }
 
@@ -441,6 +413,29 @@ static vqc_status note_result(vqc_prune_parts *r)
                            elements > 0 ? 100.0 * (double)zeros / (double)elements : 0.0);
 }
 
+/* Puts pruned weights and biases into the model, with new biases where there were none. */
+static vqc_status write_parts(vqc_prune_parts *r)
+{
+    vqc_arena *arena = r->stage->model->arena;
+    vqc_status status = VQC_OK;
+
+    for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
+        vqc_prune_part *p = &r->parts[i];
+        if (p->pruned == NULL) {
+            continue;
+        }
+        status =
+            vqc_tensor_set_f32(p->layer->tensor, p->pruned, p->layer->elements, arena, r->error);
+        if (status == VQC_OK && p->bias_values != NULL && p->bias.tensor != NULL) {
+            status = vqc_tensor_set_f32(p->bias.tensor, p->bias_values, p->bias.channels, arena,
+                                        r->error);
+        } else if (status == VQC_OK && p->bias_values != NULL) {
+            status = vqc_bias_site_add(r->graph, p->layer, p->bias_values, &p->bias, r->error);
+        }
+    }
+    return status;
+}
+
 /* The final weights; stage->originals gets what they were. */
 static vqc_status write_and_remember(vqc_prune_parts *r)
 {
@@ -450,7 +445,7 @@ static vqc_status write_and_remember(vqc_prune_parts *r)
     vqc_status status;
 
     if (originals == NULL) {
-        return write_parts(r, SIZE_MAX, arena, true);
+        return write_parts(r);
     }
     originals->items = vqc_arena_calloc(arena, r->count + 1, sizeof *originals->items);
     if (originals->items == NULL) {
@@ -463,7 +458,7 @@ static vqc_status write_and_remember(vqc_prune_parts *r)
             o->before = *o->tensor;
         }
     }
-    status = write_parts(r, SIZE_MAX, arena, true);
+    status = write_parts(r);
     for (size_t i = 0; i < count; i++) {
         originals->items[i].pruned = originals->items[i].tensor->raw_data.data;
     }

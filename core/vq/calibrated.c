@@ -1,7 +1,6 @@
 #include "core/vq/calibrated.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/data/samples_subset.h"
@@ -77,38 +76,22 @@ static vqc_status collect_parts(vqc_parts *r)
 
 /* ---- running the model with codes ---- */
 
-/* Payloads that were exchanged, to be given back. */
-typedef struct exchanged {
-    Onnx__TensorProto *tensor;
-    Onnx__TensorProto before;
-} exchanged;
-
-static vqc_status exchange(vqc_parts *r, exchanged *item, Onnx__TensorProto *tensor,
-                           const float *values, size_t count)
-{
-    item->tensor = tensor;
-    item->before = *tensor;
-    return vqc_tensor_set_f32(tensor, values, count, r->codes, r->error);
-}
-
 vqc_status vqc_parts_score(vqc_parts *r, size_t only, size_t samples, vqc_score *score)
 {
-    exchanged *list = calloc(2 * r->count + 1, sizeof *list);
-    size_t count = 0;
+    vqc_tensor_exchange *exchanged = NULL;
     vqc_status status = VQC_OK;
 
-    if (list == NULL) {
-        return vqc_fail_memory(r->error, r->count * sizeof *list);
-    }
     for (size_t i = 0; i < r->count && status == VQC_OK; i++) {
         const vqc_part *p = &r->parts[i];
+        const vqc_layer *layer = p->item->layer;
         if (p->decoded == NULL || (only != SIZE_MAX && only != i)) {
             continue;
         }
-        status = exchange(r, &list[count++], p->item->layer->tensor, p->decoded,
-                          p->item->layer->elements);
+        status = vqc_tensor_exchange_f32(&exchanged, layer->tensor, p->decoded, layer->elements,
+                                         r->codes, r->error);
         if (status == VQC_OK && p->bias_values != NULL && p->bias.tensor != NULL) {
-            status = exchange(r, &list[count++], p->bias.tensor, p->bias_values, p->bias.channels);
+            status = vqc_tensor_exchange_f32(&exchanged, p->bias.tensor, p->bias_values,
+                                             p->bias.channels, r->codes, r->error);
         }
     }
     if (status == VQC_OK && only != SIZE_MAX && r->behind != NULL) {
@@ -117,11 +100,7 @@ vqc_status vqc_parts_score(vqc_parts *r, size_t only, size_t samples, vqc_score 
         status = vqc_reference_score(r->measure, r->job->graph->model, samples, r->job->threads,
                                      score, r->error);
     }
-    while (count > 0) {
-        count--;
-        *list[count].tensor = list[count].before;
-    }
-    free(list);
+    vqc_tensor_exchange_back(&exchanged);
     return status;
 }
 

@@ -309,3 +309,36 @@ Test(model, opsets)
     cr_assert_null(model);
     vqc_model_destroy(&model);
 }
+
+Test(tensor, exchanged_values_come_back)
+{
+    const float first[2] = {1.0f, 2.0f}, second[2] = {3.0f, 4.0f}, half[1] = {0.5f};
+    Onnx__TensorProto *plain = make(VQC_DTYPE_FLOAT, 2);
+    Onnx__TensorProto *narrow = make(VQC_DTYPE_FLOAT16, 1);
+    Onnx__TensorProto *codes = make(VQC_DTYPE_INT8, 1);
+    uint16_t stored = 0x4000; /* 2.0 */
+    vqc_tensor_exchange *list = NULL;
+    vqc_error error = {VQC_OK, ""};
+    int8_t code = 5;
+
+    cr_assert_eq(vqc_tensor_set_f32(plain, first, 2, arena, &error), VQC_OK);
+    narrow->has_raw_data = codes->has_raw_data = 1;
+    narrow->raw_data = (ProtobufCBinaryData){sizeof stored, (uint8_t *)&stored};
+    codes->raw_data = (ProtobufCBinaryData){1, (uint8_t *)&code};
+
+    cr_assert_eq(vqc_tensor_exchange_f32(&list, plain, second, 2, arena, &error), VQC_OK);
+    cr_assert_eq(vqc_tensor_exchange_f32(&list, plain, first, 2, arena, &error),
+                 VQC_OK); /* twice */
+    cr_assert_eq(vqc_tensor_exchange_f32(&list, plain, second, 2, arena, &error), VQC_OK);
+    cr_assert_eq(vqc_tensor_exchange_f32(&list, narrow, half, 1, arena, &error), VQC_OK);
+    cr_assert_eq(vqc_tensor_exchange_f32(&list, codes, half, 1, arena, &error), VQC_ERR_INTERNAL);
+    expect_raw(plain, second, sizeof second);
+    expect_raw(narrow, &(const uint16_t){0x3800}, sizeof stored); /* 0.5 */
+    expect_raw(codes, &code, 1);
+
+    vqc_tensor_exchange_back(&list);
+    cr_assert_null(list);
+    expect_raw(plain, first, sizeof first);
+    expect_raw(narrow, &stored, sizeof stored);
+    expect_raw(codes, &code, 1);
+}
