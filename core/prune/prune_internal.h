@@ -21,7 +21,7 @@ typedef struct vqc_prune_part {
     float *pruned;         /* [elements]; NULL: not pruned */
     float *bias_values;    /* [rows] corrected; NULL: as it is */
     bool was_seen;         /* pruned for its input */
-    vqc_prune_curve curve; /* measured, with scope global */
+    vqc_prune_curve curve; /* measured, with scope output */
     bool equal_shares;     /* outputs lose the same share of their power each, not the same power */
 } vqc_prune_part;
 

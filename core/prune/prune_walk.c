@@ -103,41 +103,6 @@ static vqc_prune_request request_of(const vqc_prune_parts *r, const vqc_prune_pa
     return request;
 }
 
-/*
- * Factors [rows] of scores, one over the standard deviation of each output: what costs the same
- * share of an output's power is missed alike. A layer whose outputs are scaled behind it (a
- * depthwise convolution, a normalization) wants that, one whose outputs are added to others does
- * not. *out NULL when all outputs are constant.
- */
-static vqc_status weigh_outputs(const vqc_prune_parts *r, const vqc_prune_part *p,
-                                const vqc_moments *m, const float *matrix, vqc_arena *arena,
-                                const float **out)
-{
-    size_t rows = p->layout.rows, cols = p->layout.cols;
-    float *factors = vqc_arena_calloc(arena, rows, sizeof *factors);
-    double *power = vqc_arena_calloc(arena, rows, sizeof *power);
-    float *product = vqc_arena_calloc(arena, p->layer->elements, sizeof *product);
-    double mean = 0.0;
-    vqc_status status;
-
-    *out = NULL;
-    if (factors == NULL || power == NULL || product == NULL) {
-        return vqc_fail_memory(r->error, p->layer->elements * sizeof *product);
-    }
-    status = vqc_feedback_product(matrix, rows, cols, m->groups, m->second, r->threads, product,
-                                  r->error);
-    for (size_t i = 0; i < rows && status == VQC_OK; i++) {
-        power[i] = vqc_feedback_dot(matrix + i * cols, product + i * cols, 1, cols);
-        power[i] = power[i] > 0.0 ? power[i] : 0.0;
-        mean += power[i] / (double)rows;
-    }
-    for (size_t i = 0; i < rows && status == VQC_OK && mean > 0.0 && isfinite(mean); i++) {
-        factors[i] = (float)sqrt(mean / (power[i] + LEAST_POWER * mean));
-        *out = factors;
-    }
-    return status;
-}
-
 /* Variances [rows] of the outputs matrix x, less those of matrix (x - y); in the order of p's
  * matrix. */
 static vqc_status find_powers(const vqc_prune_parts *r, const vqc_prune_part *p,
@@ -157,6 +122,39 @@ static vqc_status find_powers(const vqc_prune_parts *r, const vqc_prune_part *p,
         for (size_t i = 0; i < rows && status == VQC_OK; i++) {
             power[i] += 2.0 * vqc_feedback_dot(matrix + i * cols, product + i * cols, 1, cols);
         }
+    }
+    return status;
+}
+
+/*
+ * Factors [rows] of scores, one over the standard deviation of each output: what costs the same
+ * share of an output's power is missed alike. A layer whose outputs are scaled behind it (a
+ * depthwise convolution, a normalization) wants that, one whose outputs are added to others does
+ * not. *out NULL when all outputs are constant.
+ */
+static vqc_status weigh_outputs(const vqc_prune_parts *r, const vqc_prune_part *p,
+                                const vqc_moments *m, const float *matrix, vqc_arena *arena,
+                                const float **out)
+{
+    size_t rows = p->layout.rows;
+    float *factors = vqc_arena_calloc(arena, rows, sizeof *factors);
+    double *power = vqc_arena_calloc(arena, rows, sizeof *power);
+    float *product = vqc_arena_calloc(arena, p->layer->elements, sizeof *product);
+    double mean = 0.0;
+    vqc_status status;
+
+    *out = NULL;
+    if (factors == NULL || power == NULL || product == NULL) {
+        return vqc_fail_memory(r->error, p->layer->elements * sizeof *product);
+    }
+    status = find_powers(r, p, m, NULL, matrix, product, power);
+    for (size_t i = 0; i < rows && status == VQC_OK; i++) {
+        power[i] = power[i] > 0.0 ? power[i] : 0.0;
+        mean += power[i] / (double)rows;
+    }
+    for (size_t i = 0; i < rows && status == VQC_OK && mean > 0.0 && isfinite(mean); i++) {
+        factors[i] = (float)sqrt(mean / (power[i] + LEAST_POWER * mean));
+        *out = factors;
     }
     return status;
 }
