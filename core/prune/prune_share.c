@@ -10,9 +10,7 @@
 #include "core/vq/allocate.h"
 
 enum {
-    SHARE_STEPS = 64,    /* shares of a layer that are tried */
-    PROBE_SAMPLES = 16,  /* that single layers are measured on */
-    MAX_KEPT = 512 << 20 /* bytes of values of the original that single layers are run from */
+    SHARE_STEPS = 64 /* shares of a layer that are tried */
 };
 
 /* Noise of a layer whose pruning does nothing to the output, and of one that ruins it. */
@@ -179,7 +177,7 @@ static vqc_status share_by_weights(vqc_prune_parts *r, const size_t *counts, siz
 
 static double noise_of(const vqc_score *score)
 {
-    double noise = score->nonfinite > 0 ? MOST_NOISE : pow(10.0, -score->sqnr_db / 10.0);
+    double noise = vqc_score_noise(score);
 
     return noise > LEAST_NOISE ? noise < MOST_NOISE ? noise : MOST_NOISE : LEAST_NOISE;
 }
@@ -201,7 +199,8 @@ static vqc_status probe(vqc_prune_parts *r, double share, vqc_downstream *behind
 
         noises[i] = LEAST_NOISE;
         if (p->pruned != NULL) { /* where no input was seen, the layer's place is not known */
-            status = vqc_prune_measure(r, i, p->was_seen ? behind : NULL, PROBE_SAMPLES, &score);
+            status = vqc_prune_measure(r, i, p->was_seen ? behind : NULL, VQC_DOWNSTREAM_SAMPLES,
+                                       &score);
             noises[i] = status == VQC_OK ? noise_of(&score) : 0.0;
         }
         if (r->stage->progress != NULL) {
@@ -222,11 +221,11 @@ static vqc_status measure_curves(vqc_prune_parts *r, double sparsity)
     double *noises = calloc(4 * n + 1, sizeof *noises);
     double *half = noises, *whole = noises + n, *more = noises + 2 * n, *other = noises + 3 * n;
     vqc_downstream *behind = NULL;
-    vqc_status status =
-        noises == NULL
-            ? vqc_fail_memory(r->error, 4 * n * sizeof *noises)
-            : vqc_downstream_create(r->graph, r->layers, n, r->samples, r->measure, PROBE_SAMPLES,
-                                    MAX_KEPT, r->stage->threads, &behind, r->error);
+    vqc_status status = noises == NULL
+                            ? vqc_fail_memory(r->error, 4 * n * sizeof *noises)
+                            : vqc_downstream_create(r->graph, r->layers, n, r->samples, r->measure,
+                                                    VQC_DOWNSTREAM_SAMPLES, VQC_DOWNSTREAM_BYTES,
+                                                    r->stage->threads, &behind, r->error);
 
     if (status == VQC_OK) {
         status = probe(r, middle, behind, other);

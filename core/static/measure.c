@@ -267,6 +267,11 @@ void vqc_reference_destroy(vqc_reference **reference)
     *reference = NULL;
 }
 
+double vqc_score_noise(const vqc_score *score)
+{
+    return score->nonfinite > 0 ? HUGE_VAL : pow(10.0, -score->sqnr_db / 10.0);
+}
+
 size_t vqc_reference_count(const vqc_reference *reference)
 {
     return reference->count;

@@ -22,6 +22,9 @@ typedef struct vqc_score {
     size_t nonfinite; /* NaN and infinities in the outputs of the changed model */
 } vqc_score;
 
+/* What a score means as noise: its share of the output's power; HUGE_VAL with NaN or infinities. */
+double vqc_score_noise(const vqc_score *score);
+
 /*
  * Runs `graph` on samples first, first + step, ... (at most `limit` of them) and keeps inputs and
  * outputs in memory (at most max_bytes of them together; fewer samples then). At least one sample.

@@ -278,11 +278,6 @@ static int by_noise(const void *a, const void *b)
     return x->first < y->first ? -1 : 1;
 }
 
-static double noise_of(const vqc_score *score)
-{
-    return score->nonfinite > 0 ? HUGE_VAL : pow(10.0, -score->sqnr_db / 10.0);
-}
-
 static bool can_fall_back(const vqc_unit *unit)
 {
     return unit->kind == VQC_UNIT_LINEAR || unit->kind == VQC_UNIT_CHAIN;
@@ -389,7 +384,7 @@ static vqc_status probe_units(vqc_static_search *s, const saved *before, probes 
             s->plan->units[p->candidates[p->items[k].first + i]].in_float = false;
         }
         status = run_trial(s, p->samples, &score, error);
-        p->items[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
+        p->items[k].noise = status == VQC_OK ? vqc_score_noise(&score) : 0.0;
     }
     restore_units(s->plan, before);
     return status;
@@ -410,7 +405,7 @@ static vqc_status probe_weights(vqc_static_search *s, probes *p, vqc_error *erro
             plan->layers[p->candidates[p->items[k].first + i]].wide_weight = false;
         }
         status = run_trial(s, p->samples, &score, error);
-        p->items[k].noise = status == VQC_OK ? noise_of(&score) : 0.0;
+        p->items[k].noise = status == VQC_OK ? vqc_score_noise(&score) : 0.0;
     }
     return status;
 }

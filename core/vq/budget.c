@@ -7,30 +7,30 @@
 #include "core/vq/calibrated_internal.h"
 
 enum {
-    PROBE_SAMPLES = 16, /* that single layers are measured on */
-    MIN_VECTORS = 8,    /* sub-vectors per codeword, to be trained */
-    NODE_BYTES = 450,   /* nodes, names and shapes of a codebook pattern, about */
-    INT8_NODE_BYTES = 200,
-    MAX_KEPT = 512 << 20 /* bytes of values of the original that single layers are run from */
+    MIN_VECTORS = 8,  /* sub-vectors per codeword, to be trained */
+    NODE_BYTES = 450, /* nodes, names and shapes of a codebook pattern, about */
+    INT8_NODE_BYTES = 200
 };
 
-/* Sub-vectors and codewords that layers may get; 0 codewords: int8 with a scale per channel. */
-static const struct {
+/* Length of sub-vectors and number of codewords; 0 codewords: int8 with a scale per channel. */
+typedef struct code_size {
     int dim;
     int codebook_size;
-} SIZES[] = {{8, 16},  {8, 32},  {8, 64},  {8, 128},  {8, 256},  {4, 16},   {4, 32}, {4, 64},
-             {4, 128}, {4, 256}, {4, 512}, {4, 1024}, {4, 4096}, {2, 16},   {2, 32}, {2, 64},
-             {2, 128}, {2, 256}, {2, 512}, {2, 1024}, {2, 2048}, {2, 4096}, {0, 0}};
+} code_size;
+
+/* What layers may get. */
+static const code_size SIZES[] = {{8, 16},   {8, 32},   {8, 64},   {8, 128},  {8, 256}, {4, 16},
+                                  {4, 32},   {4, 64},   {4, 128},  {4, 256},  {4, 512}, {4, 1024},
+                                  {4, 4096}, {2, 16},   {2, 32},   {2, 64},   {2, 128}, {2, 256},
+                                  {2, 512},  {2, 1024}, {2, 2048}, {2, 4096}, {0, 0}};
 
 /* The same where zeros are wanted, and the shares of the sub-vectors that are not to be 0 (1: no
  * such codeword). Of layers with zeros already only scalars get more. */
-static const struct {
-    int dim;
-    int codebook_size;
-} ZERO_SIZES[] = {{8, 4},    {8, 8},    {8, 16},   {8, 32}, {8, 64}, {8, 128}, {8, 256},
-                  {4, 4},    {4, 8},    {4, 16},   {4, 32}, {4, 64}, {4, 128}, {4, 256},
-                  {4, 1024}, {2, 4},    {2, 8},    {2, 16}, {2, 32}, {2, 64},  {2, 128},
-                  {2, 256},  {2, 1024}, {2, 4096}, {1, 4},  {1, 8},  {1, 16},  {0, 0}};
+static const code_size ZERO_SIZES[] = {
+    {8, 4},    {8, 8},    {8, 16},   {8, 32}, {8, 64}, {8, 128}, {8, 256},
+    {4, 4},    {4, 8},    {4, 16},   {4, 32}, {4, 64}, {4, 128}, {4, 256},
+    {4, 1024}, {2, 4},    {2, 8},    {2, 16}, {2, 32}, {2, 64},  {2, 128},
+    {2, 256},  {2, 1024}, {2, 4096}, {1, 4},  {1, 8},  {1, 16},  {0, 0}};
 static const double KEPT_SHARES[] = {1.0, 0.4, 0.2, 0.1, 0.05};
 
 enum {
@@ -106,30 +106,31 @@ static double expected_db(int dim, int codebook_size)
 static vqc_status list_trials(const vqc_parts *p, vqc_part *part)
 {
     bool wants_zeros = p->job->recipe->vq.zeros == VQC_SWITCH_AUTO;
-    size_t sizes = wants_zeros ? ZERO_SIZE_COUNT : SIZE_COUNT;
+    const code_size *sizes = wants_zeros ? ZERO_SIZES : SIZES;
+    size_t size_count = wants_zeros ? ZERO_SIZE_COUNT : SIZE_COUNT;
     size_t shares = wants_zeros ? SHARE_COUNT : 1;
 
-    part->trials = vqc_arena_calloc(p->arena, sizes * shares, sizeof *part->trials);
+    part->trials = vqc_arena_calloc(p->arena, size_count * shares, sizeof *part->trials);
     if (part->trials == NULL) {
-        return vqc_fail_memory(p->error, sizes * shares * sizeof *part->trials);
+        return vqc_fail_memory(p->error, size_count * shares * sizeof *part->trials);
     }
-    for (size_t i = 0; i < sizes; i++) {
-        int dim = wants_zeros ? ZERO_SIZES[i].dim : SIZES[i].dim;
-        int size = wants_zeros ? ZERO_SIZES[i].codebook_size : SIZES[i].codebook_size;
-        if (!can_train(part, dim, size)) {
+    for (size_t i = 0; i < size_count; i++) {
+        code_size size = sizes[i];
+        if (!can_train(part, size.dim, size.codebook_size)) {
             continue;
         }
         for (size_t k = 0; k < shares; k++) {
             bool has_zeros = KEPT_SHARES[k] < 1.0;
-            if (has_zeros &&
-                (size == 0 || size > MAX_TRIED || (part->item->mask != NULL && dim > 1))) {
+            if (has_zeros && (size.codebook_size == 0 || size.codebook_size > MAX_TRIED ||
+                              (part->item->mask != NULL && size.dim > 1))) {
                 continue;
             }
             part->trials[part->trial_count++] = (vqc_trial){
-                .dim = dim,
-                .codebook_size = size,
+                .dim = size.dim,
+                .codebook_size = size.codebook_size,
                 .kept_share = has_zeros ? KEPT_SHARES[k] : 0.0,
-                .is_tried = wants_zeros && size > 0 && size <= MAX_TRIED,
+                .is_tried =
+                    wants_zeros && size.codebook_size > 0 && size.codebook_size <= MAX_TRIED,
             };
         }
     }
@@ -211,9 +212,9 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
         status = vqc_parts_walk(p);
     }
     if (status == VQC_OK) {
-        status =
-            vqc_downstream_create(p->job->graph, p->layers, p->count, p->seen, p->measure,
-                                  PROBE_SAMPLES, MAX_KEPT, p->job->threads, &p->behind, p->error);
+        status = vqc_downstream_create(p->job->graph, p->layers, p->count, p->seen, p->measure,
+                                       VQC_DOWNSTREAM_SAMPLES, VQC_DOWNSTREAM_BYTES,
+                                       p->job->threads, &p->behind, p->error);
     }
     for (size_t i = 0; i < p->count && status == VQC_OK; i++) {
         const vqc_decision *d = &p->parts[i].item->decision;
@@ -222,7 +223,7 @@ vqc_status vqc_budget_create(vqc_parts *p, vqc_budget **out)
         if (p->parts[i].decoded == NULL) {
             continue;
         }
-        status = vqc_parts_score(p, i, PROBE_SAMPLES, &score);
+        status = vqc_parts_score(p, i, VQC_DOWNSTREAM_SAMPLES, &score);
         if (status == VQC_OK && !p->parts[i].may_resize) {
             self->other_noise += noise_of(&score);
         } else if (status == VQC_OK) {

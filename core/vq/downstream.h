@@ -5,6 +5,12 @@
 #include "core/static/measure.h"
 #include "core/vq/sequence.h"
 
+/* What is enough to compare single layers with each other. */
+enum {
+    VQC_DOWNSTREAM_SAMPLES = 16,     /* that they are measured on */
+    VQC_DOWNSTREAM_BYTES = 512 << 20 /* of kept values of the original */
+};
+
 typedef struct vqc_downstream vqc_downstream;
 
 /*
