@@ -251,12 +251,12 @@ static vqc_status walk_to_target(vqc_parts *r, vqc_budget *budget)
             if (status == VQC_OK) {
                 status = walk_afresh(r);
             }
+            if (status == VQC_OK && !isnan(wanted)) {
+                status = vqc_parts_score(r, SIZE_MAX, 0, &score);
+            }
         }
         walks += walks == 0 ? first : 1;
         again = false;
-        if (status == VQC_OK && !isnan(wanted)) {
-            status = vqc_parts_score(r, SIZE_MAX, 0, &score);
-        }
         if (status != VQC_OK || isnan(wanted) || budget == NULL) {
             continue;
         }

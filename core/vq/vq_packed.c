@@ -242,5 +242,8 @@ vqc_status vqc_vq_fit_packed(const vqc_vq_shape *shape, const float *matrix, con
     code->shape = *shape;
     code->shape.codebook_size = flat.codebook_size;
     code->kept = kept;
+    if (second == NULL && loss == NULL) {
+        return VQC_OK;
+    }
     return refine(shape, matrix, second, groups, effort, code, loss, error);
 }
