@@ -240,7 +240,7 @@ static bool try_blocks(const float *x, size_t n, size_t line, size_t rows, size_
 
 /* Weighs masks of blocks, each a small factor larger than the one before, while the zeros are in
  * such blocks. */
-static vqc_status choose_blocks(vqc_graph *graph, const vqc_decision *d, const float *weights,
+static vqc_status choose_blocks(vqc_graph *graph, const vqc_decision *d, const float *stored,
                                 size_t zeros, bool exactly, vqc_sparse *sparse,
                                 vqc_sparse_cost *cost, vqc_error *error)
 {
@@ -251,9 +251,7 @@ static vqc_status choose_blocks(vqc_graph *graph, const vqc_decision *d, const f
     size_t size[2] = {1, 1};
     vqc_arena *arena = vqc_arena_create();
     float *filled = arena == NULL ? NULL : vqc_arena_calloc(arena, n, sizeof *filled);
-    const float *stored;
-    vqc_status status = filled == NULL ? vqc_fail_memory(error, n * sizeof *filled)
-                                       : in_stored_order(d, weights, arena, &stored, error);
+    vqc_status status = filled == NULL ? vqc_fail_memory(error, n * sizeof *filled) : VQC_OK;
 
     for (size_t step = 0; step < 2 * FACTORS && status == VQC_OK; step++) {
         size_t axis = step / FACTORS;
@@ -272,26 +270,22 @@ static vqc_status choose_blocks(vqc_graph *graph, const vqc_decision *d, const f
     return status;
 }
 
-vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const float *weights,
-                             vqc_sparse *sparse, vqc_sparse_cost *cost, vqc_error *error)
+/* vqc_sparse_choose for weights in the order in which their codes are stored. */
+static vqc_status choose_stored(vqc_graph *graph, const vqc_decision *d, const float *stored,
+                                vqc_sparse *sparse, vqc_sparse_cost *c, vqc_error *error)
 {
+    bool is_packed = d->codec == &vqc_codec_vq && vqc_vq_is_packed(&d->vq);
     vqc_sparse_counts counts;
     vqc_sparse form;
-    vqc_sparse_cost local;
-    vqc_sparse_cost *c = cost == NULL ? &local : cost;
     vqc_status status;
-
-    bool is_packed = d->codec == &vqc_codec_vq && vqc_vq_is_packed(&d->vq);
 
     *c = (vqc_sparse_cost){.sparse_name = ""};
     status = weigh(graph, d, NULL, &c->dense_bytes, error);
     c->bytes = is_packed ? SIZE_MAX : c->dense_bytes; /* packed vectors have no dense form */
-    if (status == VQC_OK) {
-        status = vqc_sparse_count_layer(d, weights, &counts, error);
-    }
     if (status != VQC_OK) {
         return status;
     }
+    vqc_sparse_count(stored, stored_count(d), &counts);
     *sparse = vqc_sparse_of(&counts, VQC_SPARSE_NONE, 0);
     if (counts.kept < counts.elements && vqc_sparse_obstacle(d) == NULL) {
         form = vqc_sparse_of(&counts, VQC_SPARSE_MASK, 0);
@@ -306,10 +300,26 @@ vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const floa
         }
         if (status == VQC_OK && !codes_vectors(d) &&
             counts.elements - counts.kept >= counts.elements / FEW_ZEROS) {
-            status = choose_blocks(graph, d, weights, counts.elements - counts.kept, is_packed,
+            status = choose_blocks(graph, d, stored, counts.elements - counts.kept, is_packed,
                                    sparse, c, error);
         }
     }
+    return status;
+}
+
+vqc_status vqc_sparse_choose(vqc_graph *graph, const vqc_decision *d, const float *weights,
+                             vqc_sparse *sparse, vqc_sparse_cost *cost, vqc_error *error)
+{
+    vqc_sparse_cost local;
+    vqc_arena *arena = vqc_arena_create();
+    const float *stored;
+    vqc_status status = arena == NULL ? vqc_fail_memory(error, 0)
+                                      : in_stored_order(d, weights, arena, &stored, error);
+
+    if (status == VQC_OK) {
+        status = choose_stored(graph, d, stored, sparse, cost == NULL ? &local : cost, error);
+    }
+    vqc_arena_destroy(&arena);
     return status;
 }
 
@@ -336,6 +346,7 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
     size_t n = code->elements;
     float *decoded;
     const float *stored;
+    vqc_sparse_cost cost;
     bool same = true;
     vqc_status status;
 
@@ -357,18 +368,18 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
         same = same && (weight != 0.0f || decoded[i] == 0.0f);
         decoded[i] = weight != 0.0f ? weight : decoded[i];
     }
-    if (!same) {
-        status = vqc_sparse_choose(graph, code->decision, decoded, sparse, NULL, error);
+    status = in_stored_order(code->decision, decoded, arena, &stored, error);
+    if (status == VQC_OK && !same) {
+        status = choose_stored(graph, code->decision, stored, sparse, &cost, error);
     }
     if (status != VQC_OK || sparse->form == VQC_SPARSE_NONE) {
         return status;
     }
-    status = in_stored_order(code->decision, decoded, arena, &stored, error);
-    if (status == VQC_OK && codes_vectors(code->decision) && !zeros_agree(code->vq, stored)) {
+    if (codes_vectors(code->decision) && !zeros_agree(code->vq, stored)) {
         sparse->form = VQC_SPARSE_NONE;
         return VQC_OK;
     }
-    if (status == VQC_OK && sparse->block_rows * sparse->block_cols > 1) {
+    if (sparse->block_rows * sparse->block_cols > 1) {
         float *filled = vqc_arena_calloc(arena, n, sizeof *filled);
         if (filled == NULL) {
             return vqc_fail_memory(error, n * sizeof *filled);
@@ -377,11 +388,8 @@ vqc_status vqc_sparse_settle(vqc_graph *graph, vqc_code *code, const float *weig
                                      sparse->block_cols, filled);
         stored = filled;
     }
-    if (status == VQC_OK) {
-        status = vqc_sparse_locate(sparse, stored, arena, error);
-    }
     code->sparse = sparse;
-    return status;
+    return vqc_sparse_locate(sparse, stored, arena, error);
 }
 
 const char *vqc_sparse_pattern(const vqc_code *code, vqc_arena *arena)
