@@ -1,7 +1,7 @@
 /* The type g8 of 8 float lanes of AVX2, for the AVX2 and AVX-512 product kernels (see gemm_body.h
  * and depthwise_body.h). */
-#ifndef VQC_KERNELS_GEMM_X86_H
-#define VQC_KERNELS_GEMM_X86_H
+#ifndef VQC_KERNELS_SIMD_GEMM_X86_H
+#define VQC_KERNELS_SIMD_GEMM_X86_H
 
 #include "kernels/lanes.h"
 
