@@ -102,7 +102,6 @@ static bool may_drop_zeros(const vqc_encode *r, const vqc_plan_layer *item)
            (item->spec.sparse == VQC_SWITCH_ON || vqc_prune_wanted(r->recipe));
 }
 
-/* The layer stays: without its zeros where that is smaller, else as it is. */
 vqc_status vqc_encode_before_find(vqc_graph *graph, vqc_arena *arena, vqc_encode_before *out,
                                   vqc_error *error)
 {
@@ -145,6 +144,7 @@ static size_t bytes_before(const vqc_encode *r, const vqc_layer *layer, size_t n
     return now;
 }
 
+/* The layer stays: without its zeros where that is smaller, else as it is. */
 static vqc_status keep(vqc_encode *r, vqc_plan_layer *item, vqc_layer_report *out,
                        const char *reason)
 {

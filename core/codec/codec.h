@@ -108,7 +108,7 @@ typedef struct vqc_codec {
     vqc_status (*fit)(const vqc_decision *decision, const float *weights, vqc_arena *payload_arena,
                       vqc_arena *arena, vqc_code *code, vqc_error *error);
     /* Whether fit would refuse these weights (VQC_ERR_MODEL with the same message); for --dry-run.
-     */
+     * NULL: it refuses none. */
     vqc_status (*check)(const vqc_decision *decision, const float *weights, vqc_error *error);
     /* Decodes all codes to float32 before rounding to the layer's data type, [elements]. */
     vqc_status (*decode)(const vqc_code *code, vqc_arena *arena, float *weights, vqc_error *error);

@@ -50,15 +50,6 @@ static vqc_status exact_fit(const vqc_decision *d, const float *weights, vqc_are
     return vqc_code_measure(code, weights, arena, error);
 }
 
-/* Every value can be stored. */
-static vqc_status exact_check(const vqc_decision *d, const float *weights, vqc_error *error)
-{
-    (void)d;
-    (void)weights;
-    (void)error;
-    return VQC_OK;
-}
-
 static vqc_status exact_decode(const vqc_code *code, vqc_arena *arena, float *weights,
                                vqc_error *error)
 {
@@ -105,6 +96,11 @@ static const char *exact_describe(const vqc_decision *d, vqc_arena *arena)
 }
 
 const vqc_codec vqc_codec_exact = {
-    "keep",      exact_reads_weights, exact_prepare, exact_fit,
-    exact_check, exact_decode,        exact_emit,    exact_describe,
+    .name = "keep",
+    .reads_weights = exact_reads_weights,
+    .prepare = exact_prepare,
+    .fit = exact_fit,
+    .decode = exact_decode,
+    .emit = exact_emit,
+    .describe = exact_describe,
 };

@@ -8,7 +8,8 @@ enum {
     KEPT_FACTOR = 16 /* a 2-bit weight as float32 */
 };
 
-/* Random operators stay: they give new numbers in every run. */
+/* Whether an operator in the block, or in blocks inside, gives new numbers in every run: what holds
+ * it is not folded. */
 static bool block_is_random(const vqc_block *block)
 {
     for (size_t i = 0; i < block->count; i++) {
