@@ -287,6 +287,47 @@ def print_table(rows, header):
         print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
+def compile_tool(name, folder):
+    """The program of tests/oracle/NAME.c with the library in $B, compiled into the folder: its path."""
+    build = os.environ.get("B", os.path.join(ROOT, "build"))
+    tool = os.path.join(folder, name)
+    subprocess.run([os.environ.get("CC", "gcc"), "-std=c17", "-O2", "-D_GNU_SOURCE", "-I", ROOT,
+                    os.path.join(ROOT, "tests", "oracle", name + ".c"), f"{build}/libvqc.a", "-o", tool, "-fopenmp",
+                    "-lm"], check=True)
+    return tool
+
+
+class MatrixCase:
+    """A matrix of weights w and second moments h of correlated inputs, `dead` of which are 0, and files of both."""
+
+    def __init__(self, rng, folder, rows, cols, groups=1, samples=None, dead=None):
+        self.rows, self.cols, self.groups, self.folder = rows, cols, groups, folder
+        self.w = rng.normal(0, 0.1, (rows, cols)).astype(np.float32)
+        mix = np.eye(cols) + rng.normal(0, 1, (groups, cols, cols)) / np.sqrt(cols)
+        x = rng.normal(0, 1, (groups, samples or 3 * cols, cols)) @ mix * np.exp(rng.normal(0, 0.6, cols))
+        if dead is not None:
+            x[:, :, rng.permutation(cols)[:dead]] = 0
+        self.h = (x.transpose(0, 2, 1) @ x / x.shape[1]).astype(np.float32)
+        self.w.tofile(self.path("w"))
+        self.h.tofile(self.path("h"))
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+
+class Checks:
+    """Counts what holds, and prints what does not."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def __call__(self, good, text):
+        self.passed += bool(good)
+        self.failed += not good
+        if not good:
+            print("FAILED", text)
+
+
 def summary(passed, failed, skipped):
     """Prints the closing line and ends the program."""
     print(f"{passed} passed, {failed} failed, {skipped} skipped")

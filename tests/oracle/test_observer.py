@@ -13,19 +13,11 @@ import tempfile
 
 import numpy as np
 
-from common import ROOT, summary
+from common import Checks, compile_tool, summary
 
 HALF = 4096
 rng = np.random.default_rng(20250310)
-passed = failed = 0
-
-
-def check(good, text):
-    global passed, failed
-    passed += bool(good)
-    failed += not good
-    if not good:
-        print("FAILED", text)
+check = Checks()
 
 
 def distributions():
@@ -203,11 +195,7 @@ def check_mse(name, x, ranges):
 
 def main():
     folder = tempfile.TemporaryDirectory(prefix="vqc-observer-")
-    build = os.environ.get("B", os.path.join(ROOT, "build"))
-    tool = os.path.join(folder.name, "observer_tool")
-    subprocess.run([os.environ.get("CC", "gcc"), "-std=c17", "-O2", "-D_GNU_SOURCE", "-I", ROOT,
-                    os.path.join(ROOT, "tests/oracle/observer_tool.c"), f"{build}/libvqc.a", "-o", tool, "-fopenmp",
-                    "-lm"], check=True)
+    tool = compile_tool("observer_tool", folder.name)
     for name, rows in distributions():
         samples = [row.astype(np.float32) for row in rows]
         stats, counts, ranges, kl = run_tool(tool, folder.name, samples)
@@ -218,7 +206,7 @@ def main():
         for key, (low, high, _) in ranges.items():
             check(low <= 0 <= high and (not key[2] or low == -high), f"{name}: {key} {low} {high}")
     folder.cleanup()
-    summary(passed, failed, 0)
+    summary(check.passed, check.failed, 0)
 
 
 if __name__ == "__main__":

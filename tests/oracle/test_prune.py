@@ -9,48 +9,29 @@ checked against the weights as they are by then. The least-squares steps end at 
 Prints "N passed, N failed, N skipped"; exit code 1 when something failed.
 """
 
-import os
 import subprocess
 import tempfile
 
 import numpy as np
 
-from common import ROOT, summary
+from common import Checks, MatrixCase, compile_tool, summary
 
 rng = np.random.default_rng(20231102)
-passed = failed = 0
+check = Checks()
 PANEL = 128
 DAMPING = 0.01
 
 
-def check(good, text):
-    global passed, failed
-    passed += bool(good)
-    failed += not good
-    if not good:
-        print("FAILED", text)
-
-
-class Case:
-    """Weights and the second moments of correlated inputs; fewer samples than columns: H is singular."""
+class Case(MatrixCase):
+    """Fewer samples than columns: H is singular."""
 
     def __init__(self, folder, rows, cols, groups=1, samples=None, dead=0):
-        self.rows, self.cols, self.groups, self.folder = rows, cols, groups, folder
-        self.w = rng.normal(0, 0.1, (rows, cols)).astype(np.float32)
-        mix = np.eye(cols) + rng.normal(0, 1, (groups, cols, cols)) / np.sqrt(cols)
-        x = rng.normal(0, 1, (groups, samples or 3 * cols, cols)) @ mix * np.exp(rng.normal(0, 0.6, cols))
-        x[:, :, rng.permutation(cols)[:dead]] = 0
-        self.h = (x.transpose(0, 2, 1) @ x / x.shape[1]).astype(np.float32)
-        self.w.tofile(self.path("w"))
-        self.h.tofile(self.path("h"))
+        super().__init__(rng, folder, rows, cols, groups, samples, dead)
         h = self.h.astype(np.float64)
         means = np.trace(h, axis1=1, axis2=2) / cols
         self.damped = h + DAMPING * means[:, None, None] * np.eye(cols)
         self.inverse = np.linalg.inv(self.damped)
         self.factor = [np.linalg.cholesky(inverse).T for inverse in self.inverse]  # H^-1 = U^T U
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
 
     def per_row(self, of_groups):
         """[groups, ...] -> [rows, ...]"""
@@ -269,12 +250,8 @@ def check_zero_input(tool, folder):
 
 
 def main():
-    build = os.environ.get("B", os.path.join(ROOT, "build"))
     with tempfile.TemporaryDirectory() as folder:
-        tool = os.path.join(folder, "prune_fit_tool")
-        subprocess.run([os.environ.get("CC", "gcc"), "-std=c17", "-O2", "-D_GNU_SOURCE", "-I", ROOT,
-                        os.path.join(ROOT, "tests/oracle/prune_fit_tool.c"), f"{build}/libvqc.a", "-o", tool, "-fopenmp",
-                        "-lm"], check=True)
+        tool = compile_tool("prune_fit_tool", folder)
         for rows, cols, groups, samples, dead in ((1, 1, 1, 4, 0), (5, 7, 1, None, 0), (24, 60, 1, None, 0),
                                                   (18, 37, 3, None, 0), (16, 150, 2, None, 0), (12, 290, 1, None, 5),
                                                   (20, 80, 1, 30, 0), (16, 140, 1, 60, 20)):
@@ -285,7 +262,7 @@ def main():
             if cols > 8:
                 check_refinement(tool, case, name)
         check_zero_input(tool, folder)
-    summary(passed, failed, 0)
+    summary(check.passed, check.failed, 0)
 
 
 if __name__ == "__main__":

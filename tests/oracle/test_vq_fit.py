@@ -7,40 +7,22 @@ water-filling limit follow NumPy's solve and eigvalsh. Prints "N passed, N faile
 failed.
 """
 
-import os
 import subprocess
 import tempfile
 
 import numpy as np
 
-from common import ROOT, summary
+from common import Checks, MatrixCase, compile_tool, summary
 
 rng = np.random.default_rng(20250402)
-passed = failed = 0
+check = Checks()
 
 
-def check(good, text):
-    global passed, failed
-    passed += bool(good)
-    failed += not good
-    if not good:
-        print("FAILED", text)
+class Case(MatrixCase):
+    """With the damped H of a group of rows."""
 
-
-class Case:
-    """Weights, correlated inputs, and files of both."""
-
-    def __init__(self, folder, rows, cols, groups=1, samples=None):
-        self.rows, self.cols, self.groups, self.folder = rows, cols, groups, folder
-        self.w = rng.normal(0, 0.1, (rows, cols)).astype(np.float32)
-        mix = np.eye(cols) + rng.normal(0, 1, (groups, cols, cols)) / np.sqrt(cols)
-        x = rng.normal(0, 1, (groups, samples or 3 * cols, cols)) @ mix * np.exp(rng.normal(0, 0.6, cols))
-        self.h = (x.transpose(0, 2, 1) @ x / x.shape[1]).astype(np.float32)
-        self.w.tofile(self.path("w"))
-        self.h.tofile(self.path("h"))
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
+    def __init__(self, *dims, **more):
+        super().__init__(rng, *dims, **more)
 
     def damped(self, group):
         h = self.h[group].astype(np.float64)
@@ -197,16 +179,12 @@ def check_adjust_and_limit(tool, folder):
 
 
 def main():
-    build = os.environ.get("B", os.path.join(ROOT, "build"))
     with tempfile.TemporaryDirectory() as folder:
-        tool = os.path.join(folder, "vq_fit_tool")
-        subprocess.run([os.environ.get("CC", "gcc"), "-std=c17", "-O2", "-D_GNU_SOURCE", "-I", ROOT,
-                        os.path.join(ROOT, "tests/oracle/vq_fit_tool.c"), f"{build}/libvqc.a", "-o", tool, "-fopenmp",
-                        "-lm"], check=True)
+        tool = compile_tool("vq_fit_tool", folder)
         check_feedback(tool, folder)
         check_uniform(tool, folder)
         check_adjust_and_limit(tool, folder)
-    summary(passed, failed, 0)
+    summary(check.passed, check.failed, 0)
 
 
 if __name__ == "__main__":

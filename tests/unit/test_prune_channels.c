@@ -647,28 +647,40 @@ Test(prune_channels, as_much_as_the_target_allows)
 /* ---- recipes ---- */
 
 /* Channels of w_a that are left when configs/prune-channels.yaml takes half of them. */
-static int64_t run_recipe(vqc_layer_rule *rule, size_t *removed)
+/* What configs/prune-channels.yaml with changes `sets` [count] and one rule (or NULL) makes of the
+ * model: its report. */
+static vqc_report *run_with(vqc_model *model, vqc_samples *samples, const char *const *sets,
+                            size_t count, vqc_layer_rule *rule)
 {
-    static const char *const sets[] = {"prune.sparsity=0.5", "prune.multiple_of=1"};
-    vqc_model *model = begin();
-    runner_samples *samples = runner_samples_make(8, IMAGE, 4, 5);
     const vqc_run_options run = {.threads = 1};
-    const vqc_pipeline_options options = {.run = &run, .samples = &samples->source};
+    const vqc_pipeline_options options = {.run = &run, .samples = samples};
     vqc_recipe *recipe = NULL;
     vqc_report *report = NULL;
     vqc_error error = {0};
-    int64_t left;
 
-    conv1(model, "x", "a", 1, 4, 8);
-    mb_node(model, NULL, "Relu", "a", "r");
-    end_conv(model, "r", 8);
-    cr_assert_eq(vqc_recipe_load("configs/prune-channels.yaml", sets, 2, &recipe, NULL, &error),
+    cr_assert_eq(vqc_recipe_load("configs/prune-channels.yaml", sets, count, &recipe, NULL, &error),
                  VQC_OK, "%s", error.message);
     recipe->rules = rule;
     recipe->rule_count = rule != NULL ? 1 : 0;
     cr_assert_eq(vqc_report_create(&report, &error), VQC_OK);
     cr_assert_eq(vqc_pipeline_run(model, recipe, &options, report, &error), VQC_OK, "%s",
                  error.message);
+    vqc_recipe_destroy(&recipe);
+    return report;
+}
+
+static int64_t run_recipe(vqc_layer_rule *rule, size_t *removed)
+{
+    static const char *const sets[] = {"prune.sparsity=0.5", "prune.multiple_of=1"};
+    vqc_model *model = begin();
+    runner_samples *samples = runner_samples_make(8, IMAGE, 4, 5);
+    vqc_report *report;
+    int64_t left;
+
+    conv1(model, "x", "a", 1, 4, 8);
+    mb_node(model, NULL, "Relu", "a", "r");
+    end_conv(model, "r", 8);
+    report = run_with(model, &samples->source, sets, 2, rule);
     left = find(model, "w_a")->dims[0];
     *removed = report->removed_channels;
     for (size_t i = 0; i < report->layer_count; i++) {
@@ -681,7 +693,6 @@ static int64_t run_recipe(vqc_layer_rule *rule, size_t *removed)
         }
     }
     vqc_report_destroy(&report);
-    vqc_recipe_destroy(&recipe);
     runner_samples_end(samples);
     vqc_model_destroy(&model);
     return left;
@@ -709,11 +720,7 @@ Test(prune_channels, by_recipe_and_one_sample)
     static const int64_t row[] = {1, 12};
     vqc_model *model = begin();
     runner_samples *samples = runner_samples_make(1, row, 2, 5);
-    const vqc_run_options run = {.threads = 1};
-    const vqc_pipeline_options options = {.run = &run, .samples = &samples->source};
-    vqc_recipe *recipe = NULL;
-    vqc_report *report = NULL;
-    vqc_error error = {0};
+    vqc_report *report;
 
     TENSOR(model, "u", 1, 12, 96);
     mb_node(model, NULL, "Gemm", "x u", "a");
@@ -722,14 +729,9 @@ Test(prune_channels, by_recipe_and_one_sample)
     TENSOR(model, "w", 3, 64, 5);
     mb_node(model, NULL, "Gemm", "b w", "y");
     mb_output(model, NULL, "y");
-    cr_assert_eq(vqc_recipe_load("configs/prune-channels.yaml", NULL, 0, &recipe, NULL, &error),
-                 VQC_OK, "%s", error.message);
-    cr_assert_eq(vqc_report_create(&report, &error), VQC_OK);
-    cr_assert_eq(vqc_pipeline_run(model, recipe, &options, report, &error), VQC_OK, "%s",
-                 error.message);
+    report = run_with(model, &samples->source, NULL, 0, NULL);
     cr_assert_gt(report->removed_channels, 0);
     vqc_report_destroy(&report);
-    vqc_recipe_destroy(&recipe);
     runner_samples_end(samples);
     vqc_model_destroy(&model);
 }
