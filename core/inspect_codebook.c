@@ -120,7 +120,9 @@ static bool read_stage(const vqc_weights *weights, const vqc_value *value, vqc_c
 {
     const vqc_value *book;
     const vqc_value *index;
+    const vqc_value *stored;
     const Onnx__TensorProto *table;
+    const char *form;
     int budget = NODE_BUDGET;
     size_t width;
     size_t elements;
@@ -132,6 +134,8 @@ static bool read_stage(const vqc_weights *weights, const vqc_value *value, vqc_c
     }
     book = input_of(weights, value, 0);
     index = input_of(weights, value, 1);
+    stored = index == NULL ? NULL : vqc_value_spread_codes(weights, index, &form);
+    index = stored != NULL ? stored : index; /* without those of sub-vectors that are 0 */
     table = book == NULL ? NULL : table_of(weights, book);
     if (table == NULL || index == NULL || index->producer == NULL ||
         !(vqc_node_is(index->producer, "Cast") || vqc_node_is(index->producer, "Add")) ||
@@ -170,7 +174,7 @@ bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
         out->is_scaled = out->is_scaled || vqc_node_is(value->producer, "Mul");
         value = input_of(weights, value, 0);
     }
-    stored = value == NULL ? NULL : vqc_weight_stored_codes(weights, value, &form);
+    stored = value == NULL ? NULL : vqc_value_spread_codes(weights, value, &form);
     if (stored != NULL) { /* vectors of kept weights come one after the other, without scales */
         static const char *const line[] = {"Reshape", "Slice"};
         value = stored;

@@ -40,22 +40,36 @@ static size_t way_back(const Onnx__NodeProto *node)
     return vqc_node_is(node, "Where") ? 1 : SIZE_MAX;
 }
 
+const vqc_value *vqc_value_spread_codes(const vqc_weights *weights, const vqc_value *value,
+                                        const char **name)
+{
+    if (is_made_by(value, "ScatterElements") && is_made_by(input_of(weights, value, 1), "CumSum")) {
+        *name = "gaps";
+        return input_of(weights, value, 2);
+    }
+    if (is_made_by(value, "Gather") && is_counted(weights, input_of(weights, value, 1))) {
+        *name = "bit mask";
+        return input_of(weights, value, 0);
+    }
+    *name = "";
+    return NULL;
+}
+
 const vqc_value *vqc_weight_stored_codes(const vqc_weights *weights, const vqc_value *from,
                                          const char **name)
 {
     const vqc_value *value = from;
+    const vqc_value *stored;
 
     *name = "";
     for (int i = 0; i < CHAIN_STEPS && value != NULL && value->producer != NULL; i++) {
         size_t next = way_back(value->producer);
-        if (is_made_by(value, "ScatterElements") &&
-            is_made_by(input_of(weights, value, 1), "CumSum")) {
-            *name = "gaps";
-            return input_of(weights, value, 2);
+        stored = vqc_value_spread_codes(weights, value, name);
+        if (stored == NULL && is_made_by(value, "Gather")) { /* indices of a codebook */
+            stored = vqc_value_spread_codes(weights, input_of(weights, value, 1), name);
         }
-        if (is_made_by(value, "Gather") && is_counted(weights, input_of(weights, value, 1))) {
-            *name = "bit mask";
-            return input_of(weights, value, 0);
+        if (stored != NULL) {
+            return stored;
         }
         if (next == SIZE_MAX || vqc_value_stored_tensor(value) != NULL) {
             return NULL;

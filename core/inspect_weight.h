@@ -108,6 +108,11 @@ const char *vqc_weight_pattern(const vqc_weight *weight);
 const vqc_value *vqc_weight_stored_codes(const vqc_weights *weights, const vqc_value *from,
                                          const char **name);
 
+/* The same where `value` itself (may be NULL) is what CumSum and ScatterElements or Gather spread.
+ */
+const vqc_value *vqc_value_spread_codes(const vqc_weights *weights, const vqc_value *value,
+                                        const char **name);
+
 /* Whether the weight is stored as floats, as its operators read it. */
 bool vqc_weight_is_plain(const vqc_weight *weight);
 
