@@ -10,6 +10,7 @@
 #include "core/codec/sparse_choose.h"
 #include "core/emit/patterns.h"
 #include "core/exec/exec.h"
+#include "core/inspect.h"
 #include "tests/unit/coded_layer.h"
 
 /* Gaussian values of which a share `zeros` is 0, exactly that many. */
@@ -393,6 +394,73 @@ Test(sparse, packed_vectors)
         }
     }
     cr_assert_gt(written, 400);
+}
+
+/* What the inspection of the written model says of its one weight. */
+static void check_inspected(const coded_layer *c, const char *form, const char *what)
+{
+    vqc_model *again = mb_reopen(c->model);
+    vqc_inspection *found = NULL;
+    vqc_error error = {0};
+    const vqc_layer_report *layer;
+    size_t index_bytes = vqc_emit_index_bytes(&c->code.vq->shape, c->code.sparse->entries);
+
+    cr_assert_eq(vqc_inspect_model(again, NULL, &found, &error), VQC_OK, "%s: %s", what,
+                 error.message);
+    cr_assert_eq(found->layer_count, 1, "%s", what);
+    layer = &found->layers[0];
+    cr_assert_str_eq(layer->codec, c->decision.codec->describe(&c->decision, c->arena), "%s", what);
+    cr_assert_not_null(strstr(layer->pattern, form), "%s: %s", what, layer->pattern);
+    cr_assert_eq(layer->codebook.index_bytes, index_bytes, "%s: %zu bytes of indices, %zu expected",
+                 what, layer->codebook.index_bytes, index_bytes);
+    vqc_inspection_destroy(&found);
+    vqc_model_destroy(&again);
+}
+
+/* Vectors one of whose codewords is 0: indices of the others. */
+Test(sparse, indices_of_vectors)
+{
+    static const int64_t dims[][4] = {{64, 48}, {24, 10, 3, 3}, {20, 70}};
+    vqc_arena *arena = vqc_arena_create();
+
+    for (int i = 0; i < 3 * 2 * 8; i++) {
+        static const int gap_bits[] = {0, 2, 3, 4, 5, 6, 8, 16}; /* 0: mask */
+        coded_layer_options o = options_at(OPSETS[i % 3]);
+        vqc_weight_spec spec = coded_layer_spec("vq", 8, VQC_GRANULARITY_CHANNEL, true);
+        size_t rank = i % 3 == 1 ? 4 : 2;
+        size_t n = coded_layer_elements(dims[i % 3], rank);
+        int bits = gap_bits[i / 6];
+        vqc_sparse_counts counts;
+        vqc_sparse sparse;
+        vqc_patch *patch;
+        vqc_error error = {0};
+        coded_layer c;
+        float *decoded;
+        char what[100];
+        o.op = rank == 4 ? "Conv" : "MatMul";
+        spec.dim = i / 3 % 2 == 0 ? 4 : 2;
+        spec.codebook_size = 32;
+        spec.channel_scale = VQC_SWITCH_OFF;
+        (void)snprintf(what, sizeof what, "%s opset %d, dim %d, %d bits", o.op, (int)o.opset,
+                       spec.dim, bits);
+        c = coded_layer_make(&o, dims[i % 3], rank, pruned(arena, n, 0.0, (uint64_t)i), &spec);
+        c.decision.vq_effort.kept_share = 0.3;
+        cr_assert_null(vqc_sparse_obstacle(&c.decision), "%s", what);
+        coded_layer_fit(&c);
+        decoded = coded_layer_decode(&c);
+        cr_assert_eq(vqc_sparse_count_layer(&c.decision, decoded, &counts, &error), VQC_OK);
+        cr_assert(counts.kept > 0 && counts.kept < counts.elements / 2 && counts.elements < n);
+        sparse = vqc_sparse_of(&counts, bits == 0 ? VQC_SPARSE_MASK : VQC_SPARSE_GAPS, bits);
+        cr_assert_eq(vqc_sparse_settle(c.graph, &c.code, decoded, c.arena, &sparse, &error), VQC_OK,
+                     "%s: %s", what, error.message);
+        cr_assert_eq(c.code.sparse, &sparse, "%s", what);
+        patch = coded_layer_emit(&c, &c.code);
+        cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);
+        check_decoded(&c, what);
+        check_inspected(&c, bits == 0 ? "bit mask" : "gaps", what);
+        coded_layer_end(&c);
+    }
+    vqc_arena_destroy(&arena);
 }
 
 /* 0 is a codeword of its own where there are zeros to store. */
