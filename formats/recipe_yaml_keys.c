@@ -669,6 +669,10 @@ void vqc_key_row_expected(const vqc_key_row *row, char *text, size_t size_bytes)
     case VQC_KEY_SHAPE:
         append(text, size_bytes, "a list of sizes or \"*\"");
         break;
+    case VQC_KEY_SIZES:
+        append(text, size_bytes, "a list of sizes, each ");
+        append_range(row, text, size_bytes);
+        break;
     case VQC_KEY_GROUP:
         append(text, size_bytes, "a mapping");
         break;
@@ -695,9 +699,9 @@ static vqc_status describe_group(const vqc_key_group *group, const char *prefix,
          i++) {
         char expected[256] = "";
         char path[128];
-        bool in_rule =
-            group == &rule_group && row->spec_bit != 0 && row->spec_bit != VQC_SPEC_OBSERVER;
-        if (in_rule) {
+        bool is_known = group == &rule_group && row->spec_bit != 0 &&
+                        row->spec_bit != VQC_SPEC_OBSERVER && row->spec_bit != VQC_SPEC_SPARSITY;
+        if (is_known) {
             continue; /* the keys of weights and activations have their rows already */
         }
         vqc_key_row_expected(row, expected, sizeof expected);

@@ -21,6 +21,7 @@ typedef enum vqc_key_type {
     VQC_KEY_STRING,    /* char * */
     VQC_KEY_STRINGS,   /* char ** and, at count_offset, size_t: one string or a list */
     VQC_KEY_SHAPE,     /* int64_t * and, at count_offset, size_t: integers or "*" (-1) */
+    VQC_KEY_SIZES,     /* the same without "*" */
     VQC_KEY_GROUP,     /* a mapping with the keys of `group`, at offset */
     VQC_KEY_RULES,     /* vqc_layer_rule * and count: a list of mappings with the keys of `group` */
     VQC_KEY_MATCHES,   /* vqc_match * and count: a list of mappings with the keys of `group` */
@@ -34,8 +35,8 @@ typedef struct vqc_key_row {
     const char *name;
     vqc_key_type type;
     size_t offset;       /* of the field in the group's struct */
-    size_t count_offset; /* STRINGS, SHAPE, RULES: of the count */
-    double min, max;     /* INT, INT64, REAL: inclusive */
+    size_t count_offset; /* STRINGS, SHAPE, SIZES, RULES: of the count */
+    double min, max;     /* INT, INT64, REAL, SHAPE, SIZES: inclusive */
     bool min_exclusive;
     const int *allowed;         /* INT: the only values, closed by 0; NULL = min..max */
     const char *const *choices; /* closed by NULL */

@@ -49,7 +49,7 @@ static const vqc_key_row prune_rows[] = {
              "whole blocks of the matrix [outputs, inputs]; channels: whole channels, filters, "
              "hidden units and heads, and all that depends on them becomes smaller."},
     {.name = "block",
-     .type = VQC_KEY_SHAPE,
+     .type = VQC_KEY_SIZES,
      .offset = offsetof(vqc_recipe, prune.block),
      .count_offset = offsetof(vqc_recipe, prune.block_rank),
      .min = 1,

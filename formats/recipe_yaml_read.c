@@ -308,7 +308,8 @@ static void read_shape(const target *to, const vqc_key_row *row, const vqc_yaml_
     for (size_t i = 0; shape != NULL && i < node->length; i++) {
         const vqc_yaml_node *item = node->items[i];
         long long size = -1;
-        bool any = item->kind == VQC_YAML_SCALAR && strcmp(item->text, "*") == 0;
+        bool any = row->type == VQC_KEY_SHAPE && item->kind == VQC_YAML_SCALAR &&
+                   strcmp(item->text, "*") == 0;
         if (!within_budget(to->context, item)) {
             return;
         }
@@ -610,6 +611,7 @@ static void read_key(const target *to, const vqc_key_row *row, const vqc_yaml_no
         read_strings(to, row, node, base);
         break;
     case VQC_KEY_SHAPE:
+    case VQC_KEY_SIZES:
         read_shape(to, row, node, base);
         break;
     case VQC_KEY_GROUP:

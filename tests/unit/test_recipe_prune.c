@@ -64,9 +64,13 @@ Test(recipe_prune, keys)
            "<= N < M <= "
            "64");
     expect("version: 1\nprune: {sparsity: 0.5, pattern: block, block: [0, 2]}\n",
-           "t.yaml:2:48: prune.block: got \"0\", expected a list of sizes or \"*\"");
+           "t.yaml:2:48: prune.block: got \"0\", expected a list of sizes, each an integer of at "
+           "least 1 and at most 128");
     expect("version: 1\nprune: {sparsity: 0.5, pattern: block, block: [\"*\", 2]}\n",
-           "t.yaml:2:47: prune.block: got a list of 2, expected two sizes of 1 to 128: [rows, "
+           "t.yaml:2:48: prune.block: got \"*\", expected a list of sizes, each an integer of at "
+           "least 1 and at most 128");
+    expect("version: 1\nprune: {sparsity: 0.5, pattern: block, block: [2]}\n",
+           "t.yaml:2:47: prune.block: got a list of 1, expected two sizes of 1 to 128: [rows, "
            "columns]");
     expect("version: 1\nprune: {pattern: \"2:4\", sparsity: 0.5}\n",
            "t.yaml:2:35: prune.sparsity has no effect with a pattern N:M, which says how many "

@@ -189,6 +189,12 @@ static cJSON *schema_of(const vqc_key_row *row)
     case VQC_KEY_SHAPE:
         add_list(schema, row);
         break;
+    case VQC_KEY_SIZES:
+        add_types(schema, "array", NULL);
+        (void)cJSON_AddNumberToObject(schema, "minItems", 1);
+        add_number(cJSON_AddObjectToObject(schema, "items"),
+                   &(vqc_key_row){.type = VQC_KEY_INT64, .min = row->min, .max = row->max});
+        break;
     case VQC_KEY_GROUP:
         add_group(schema, row);
         break;
