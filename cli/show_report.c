@@ -1,4 +1,5 @@
 /* The result of `vqc compress` for people. */
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -361,6 +362,20 @@ static int compare_reason_texts(const void *a, const void *b)
     return order != 0 ? order : x->first < y->first ? -1 : 1;
 }
 
+/* Whether a text says this number already. */
+static bool says_number(const char *text, const char *number)
+{
+    size_t length = strlen(number);
+    for (const char *at = strstr(text, number); at != NULL; at = strstr(at + 1, number)) {
+        char before = at == text ? ' ' : at[-1];
+        const char *after = at + length;
+        if (strchr("0123456789.,", before) == NULL && !isdigit((unsigned char)after[0]) &&
+            !((after[0] == ',' || after[0] == '.') && isdigit((unsigned char)after[1])))
+            return true;
+    }
+    return false;
+}
+
 /* Why weights of one status stand where they stand: a line per weight, or per reason in the short
  * form. */
 static void show_reasons(FILE *stream, vqc_arena *arena, const vqc_report *report, bool kept,
@@ -395,8 +410,11 @@ static void show_reasons(FILE *stream, vqc_arena *arena, const vqc_report *repor
         const reason *now = &reasons[i];
         char *who = now->count == 1 ? vqc_show_layer_name(arena, now->first)
                                     : vqc_text_printf(arena, "%zu weights", now->count);
-        fprintf(stream, "    %s: %s (%s bytes)\n", who, vqc_text_clean(arena, now->text),
-                vqc_text_count(arena, now->bytes));
+        char *bytes = vqc_text_count(arena, now->bytes);
+        fprintf(stream, "    %s: %s", who, vqc_text_clean(arena, now->text));
+        if (!says_number(now->text, bytes))
+            fprintf(stream, " (%s bytes)", bytes);
+        fputc('\n', stream);
     }
     if (shown < count)
         fprintf(stream, "    %zu more reasons (-v shows all)\n", count - shown);

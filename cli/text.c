@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/number_text.h"
 #include "core/vqc.h"
 #include "formats/onnx_file.h"
 
@@ -198,17 +199,7 @@ char *vqc_text_fit(vqc_arena *arena, const char *text, size_t width)
 
 char *vqc_text_count(vqc_arena *arena, uint64_t value)
 {
-    char digits[24];
-    int count = snprintf(digits, sizeof digits, "%" PRIu64, value);
-    char grouped[32];
-    size_t at = 0;
-    for (int i = 0; i < count; i++) {
-        if (i > 0 && (count - i) % 3 == 0)
-            grouped[at++] = ',';
-        grouped[at++] = digits[i];
-    }
-    grouped[at] = '\0';
-    return vqc_cli_check(vqc_arena_strdup(arena, grouped));
+    return vqc_cli_check(vqc_arena_strdup(arena, vqc_number(value).text));
 }
 
 char *vqc_text_size(vqc_arena *arena, uint64_t bytes)

@@ -7,6 +7,7 @@
 #include "core/codec/vq_form.h"
 #include "core/emit/patterns.h"
 #include "core/metrics.h"
+#include "core/number_text.h"
 #include "core/report.h"
 #include "core/tensor.h"
 
@@ -394,8 +395,9 @@ static vqc_status code_layer(vqc_encode *r, vqc_plan_layer *item, vqc_arena *are
     if (added >= removed && !item->is_static) {
         vqc_patch_drop(patch);
         return keep(r, item, out,
-                    vqc_arena_printf(arena, "would be larger: %zu -> %zu bytes", out->after_bytes,
-                                     out->after_bytes + added - removed));
+                    vqc_arena_printf(arena, "would be larger: %s -> %s bytes",
+                                     vqc_number(out->after_bytes).text,
+                                     vqc_number(out->after_bytes + added - removed).text));
     }
     if (r->options->dry_run) {
         status = check_values(r, item, weights);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/codec/int_fit.h"
+#include "core/number_text.h"
 #include "core/patch.h"
 #include "core/static/static_units.h"
 #include "core/tensor.h"
@@ -398,8 +399,9 @@ static vqc_status settle_layer(vqc_graph *graph, vqc_plan_layer *item, const vqc
         }
         status = weigh(graph, item, &other, &removed, error);
         if (status == VQC_OK && other < removed && other <= wanted + wanted / PAY_SHARE) {
-            const char *reason = vqc_arena_printf(arena, "codec vq would take %zu bytes, %s %zu",
-                                                  wanted, names[i], other);
+            const char *reason =
+                vqc_arena_printf(arena, "codec vq would take %s bytes, %s %s",
+                                 vqc_number(wanted).text, names[i], vqc_number(other).text);
             item->decision.reason = reason;
             return reason == NULL ? vqc_fail_memory(error, 0) : VQC_OK;
         }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "core/number_text.h"
 #include "core/tensor.h"
 
 enum {
@@ -412,11 +413,12 @@ const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse,
 
     if (sparse->form != VQC_SPARSE_NONE) {
         bool pays = cost->bytes < cost->dense_bytes; /* packed vectors may not */
-        return vqc_arena_printf(
-            arena, "%s%s%.1f%% zeros %s %zu bytes: %zu as %s, %zu dense", was_kept ? "" : d->reason,
-            was_kept ? "" : joint, percent, pays ? "save" : "cost",
-            pays ? cost->dense_bytes - cost->bytes : cost->bytes - cost->dense_bytes, cost->bytes,
-            vqc_sparse_name(sparse), cost->dense_bytes);
+        size_t gain = pays ? cost->dense_bytes - cost->bytes : cost->bytes - cost->dense_bytes;
+        return vqc_arena_printf(arena, "%s%s%.1f%% zeros %s %s bytes: %s as %s, %s dense",
+                                was_kept ? "" : d->reason, was_kept ? "" : joint, percent,
+                                pays ? "save" : "cost", vqc_number(gain).text,
+                                vqc_number(cost->bytes).text, vqc_sparse_name(sparse),
+                                vqc_number(cost->dense_bytes).text);
     }
     if (zeros < notable) {
         return d->reason;
@@ -425,7 +427,7 @@ const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse,
         return vqc_arena_printf(arena, "%s%s%.1f%% zeros gain nothing: %s", d->reason, joint,
                                 percent, obstacle != NULL ? obstacle : "stored dense");
     }
-    return vqc_arena_printf(arena, "%s%s%.1f%% zeros gain nothing: %zu bytes dense, %zu as %s",
-                            d->reason, joint, percent, cost->dense_bytes, cost->sparse_bytes,
-                            cost->sparse_name);
+    return vqc_arena_printf(arena, "%s%s%.1f%% zeros gain nothing: %s bytes dense, %s as %s",
+                            d->reason, joint, percent, vqc_number(cost->dense_bytes).text,
+                            vqc_number(cost->sparse_bytes).text, cost->sparse_name);
 }
