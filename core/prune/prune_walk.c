@@ -9,8 +9,10 @@
 #include "core/vq/vq_feedback.h"
 #include "core/vq/vq_fit.h"
 
-enum { STEPS = 10, MAX_SAMPLES = 128 };
+enum { STEPS = 10, MAX_SAMPLES = 1024 };
 
+/* Bytes of what is kept of all samples, at most: 4 MiB per picture in mobilenetv2. */
+static const size_t MEMORY_LIMIT = (size_t)4 << 30;
 static const double DAMPING = 0.1;    /* in means of the diagonal */
 static const double MOST_SCALE = 1.5; /* of a row that gets its output's variance back */
 /* Moments are shrunk by LEAST_SHRINKAGE + SHRINKAGE * columns / input vectors. Found on the zoo:
@@ -265,7 +267,11 @@ static void report_progress(const vqc_prune_parts *r, size_t done)
 
 static vqc_status walk_seen(vqc_prune_parts *r)
 {
-    vqc_sequence_options options = {.max_samples = MAX_SAMPLES, .threads = r->stage->threads};
+    vqc_sequence_options options = {
+        .max_samples = MAX_SAMPLES,
+        .threads = r->stage->threads,
+        .memory_limit_bytes = MEMORY_LIMIT,
+    };
     vqc_sequence *sequence = NULL;
     vqc_sequence_batch batch;
     size_t done = 0;

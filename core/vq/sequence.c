@@ -11,8 +11,6 @@
 
 enum { DEFAULT_SAMPLES = 64 };
 
-static const size_t DEFAULT_MEMORY = (size_t)1 << 30;
-
 /* ---- making ---- */
 
 static vqc_status set_up(vqc_sequence *self, const vqc_layer *const *layers, size_t count,
@@ -69,7 +67,7 @@ vqc_status vqc_sequence_create(const vqc_graph *graph, const vqc_layer *const *l
     self->max_vectors = options != NULL ? options->max_vectors : 0;
     self->memory_limit = options != NULL && options->memory_limit_bytes > 0
                              ? options->memory_limit_bytes
-                             : DEFAULT_MEMORY;
+                             : VQC_SEQUENCE_MEMORY;
     self->wanted_samples = wanted < samples->count ? wanted : samples->count;
     self->sample_count = self->wanted_samples;
     self->arena = vqc_arena_create();

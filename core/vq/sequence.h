@@ -32,10 +32,11 @@ typedef struct vqc_sequence vqc_sequence;
 
 typedef struct vqc_sequence_options {
     size_t max_samples;        /* taken evenly from the source; 0: 64 */
-    size_t max_vectors;        /* of a layer, over all samples; 0: 65536 */
+    size_t max_vectors;        /* of a layer, over all samples; 0: as many as its moments gain by, 8
+                                  per column, but at least 16384 and at most 65536 */
     int threads;               /* at most; 0: one per core */
-    size_t memory_limit_bytes; /* of the values kept between two calls, and of one layer's moments;
-                                  0: 1 GiB */
+    size_t memory_limit_bytes; /* of the values kept between two calls, taken as they come; 0: 1
+                                  GiB. One layer's moments have as much, but at most 1 GiB */
 } vqc_sequence_options;
 
 /* One layer whose turn it is. */
@@ -88,7 +89,7 @@ vqc_status vqc_sequence_next(vqc_sequence *sequence, vqc_sequence_batch *batch, 
 vqc_status vqc_sequence_commit(vqc_sequence *sequence, size_t layer, const float *weights,
                                const float *bias, vqc_error *error);
 
-/* Samples in use: fewer than wanted when the memory limit was reached. */
+/* Samples in use: fewer than wanted when the memory limit was reached, taken evenly as well. */
 size_t vqc_sequence_samples(const vqc_sequence *sequence);
 
 /* Whether the memory limit was so tight that every batch computes everything in front of it again

@@ -10,6 +10,9 @@
 
 #define VQC_SEQUENCE_NONE SIZE_MAX
 
+/* Bytes of kept values, unless the caller says otherwise, and the most for one layer's moments. */
+#define VQC_SEQUENCE_MEMORY ((size_t)1 << 30)
+
 /* A value of the main graph. */
 typedef struct vqc_sequence_value {
     const char *name;

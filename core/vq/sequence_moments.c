@@ -348,6 +348,8 @@ static vqc_status accumulate(const vqc_sequence *self, const vqc_vectors *vector
 {
     const vqc_sequence_value *value = &self->values[self->layers[site->layer].input];
     sums s = {.threads = self->threads, .differs = value->differs};
+    size_t limit =
+        self->memory_limit < VQC_SEQUENCE_MEMORY ? self->memory_limit : VQC_SEQUENCE_MEMORY;
     size_t bytes;
     size_t wanted;
     vqc_status status = VQC_OK;
@@ -364,7 +366,7 @@ static vqc_status accumulate(const vqc_sequence *self, const vqc_vectors *vector
     }
     /* sums and moments of second and cross, and a product */
     s.squares = vqc_size_mul(s.groups * s.cols, s.cols, &bytes) &&
-                vqc_size_mul(bytes, 28, &bytes) && bytes <= self->memory_limit;
+                vqc_size_mul(bytes, 28, &bytes) && bytes <= limit;
     wanted = VECTORS_PER_COLUMN * s.cols;
     wanted = wanted < LEAST_VECTORS ? (size_t)LEAST_VECTORS : wanted;
     wanted = wanted > MOST_VECTORS ? (size_t)MOST_VECTORS : wanted;

@@ -76,12 +76,29 @@ static size_t kept_bytes(const vqc_sequence *self, size_t sample)
     return sum;
 }
 
-/* Gives up the last samples. */
-static void keep_first(vqc_sequence *self, size_t count)
+/* The k-th of `wanted` places evenly spread over [0, total): floor(k * total / wanted) without
+ * overflow. At least k; the first is 0. */
+static size_t spread(size_t k, size_t wanted, size_t total)
+{
+    return k * (total / wanted) + k * (total % wanted) / wanted;
+}
+
+/* Gives up samples evenly: pictures are often sorted by what they show. The first one stays. */
+static void thin_out(vqc_sequence *self, size_t count)
 {
     for (size_t v = 0; v < self->value_count; v++) {
+        vqc_sequence_value *value = &self->values[v];
+        for (size_t k = 0; value->x != NULL && k < count; k++) {
+            size_t from = spread(k, count, self->sample_count);
+            if (from != k) {
+                drop_sample(value, k);
+                value->x[k] = value->x[from];
+                value->y[k] = value->y[from];
+                value->x[from] = value->y[from] = NULL;
+            }
+        }
         for (size_t s = count; s < self->sample_count; s++) {
-            drop_sample(&self->values[v], s);
+            drop_sample(value, s);
         }
     }
     self->sample_count = count;
@@ -89,17 +106,30 @@ static void keep_first(vqc_sequence *self, size_t count)
 
 /* ---- reading ---- */
 
-typedef struct input_pass {
-    vqc_sequence *self;
-    size_t step;
-} input_pass;
+/* Samples evenly spread over a source, as a source for one pass over them. */
+static vqc_status read_spread(vqc_samples *samples, size_t index, size_t slot, vqc_sample *out,
+                              vqc_error *error)
+{
+    vqc_samples *source = samples->state;
+    vqc_status status =
+        source->read(source, spread(index, samples->count, source->count), slot, out, error);
+
+    out->index = index;
+    return status;
+}
+
+static void release_spread(vqc_samples *samples, size_t slot)
+{
+    vqc_samples *source = samples->state;
+
+    source->release(source, slot);
+}
 
 static vqc_status take_sample(void *context, size_t slot, const vqc_sample *sample,
                               vqc_error *error)
 {
-    const input_pass *pass = context;
-    const vqc_sequence *self = pass->self;
-    size_t s = sample->index / pass->step;
+    const vqc_sequence *self = context;
+    size_t s = sample->index;
 
     (void)slot;
     for (size_t i = 0; i < self->port_count; i++) {
@@ -123,15 +153,20 @@ static vqc_status take_sample(void *context, size_t slot, const vqc_sample *samp
 
 vqc_status vqc_sequence_read(vqc_sequence *self, vqc_error *error)
 {
-    input_pass pass = {self, self->source->count / self->sample_count};
+    vqc_samples wanted = *self->source;
     vqc_status status = VQC_OK;
+
+    wanted.count = self->sample_count;
+    wanted.read = read_spread;
+    wanted.release = release_spread;
+    wanted.state = self->source;
 
     for (size_t i = 0; i < self->port_count && status == VQC_OK; i++) {
         status = make_room(self, self->ports[i], error);
     }
     if (status == VQC_OK) {
-        status = vqc_samples_for_each(self->source, 0, pass.step, pass.step * self->sample_count,
-                                      self->threads, take_sample, &pass, error);
+        status = vqc_samples_for_each(&wanted, 0, 1, wanted.count, self->threads, take_sample, self,
+                                      error);
     }
     for (size_t i = 0; i < self->port_count && status == VQC_OK; i++) {
         vqc_sequence_value *value = &self->values[self->ports[i]];
@@ -294,7 +329,7 @@ static bool fit_samples(vqc_sequence *self, size_t expected)
         if (count < least) {
             return false;
         }
-        keep_first(self, count);
+        thin_out(self, count);
     }
     return true;
 }

@@ -669,6 +669,55 @@ Test(sequence, memory_limit)
     }
 }
 
+/* Fewer samples than there are come evenly from all of them. */
+Test(sequence, samples_are_spread)
+{
+    walk w = begin(two_layers(), 12, (const int64_t[]){5, 6}, 2);
+
+    w.options.max_samples = 5;
+    start(&w);
+    cr_assert_eq(vqc_sequence_samples(w.sequence), 5);
+    for (size_t i = 0; i < 12; i++) {
+        bool wanted = i == 0 || i == 2 || i == 4 || i == 7 || i == 9;
+        cr_assert_eq(w.samples->reads[i], wanted ? 1 : 0, "sample %zu", i);
+    }
+    end(&w);
+}
+
+/* So do those that a memory limit leaves. */
+Test(sequence, memory_limit_leaves_samples_evenly)
+{
+    walk w = begin(two_layers(), 32, (const int64_t[]){5, 6}, 2);
+    vqc_sequence_batch batch;
+    double wanted[9] = {0};
+    size_t count;
+
+    for (size_t i = 0; i < w.samples->elements * 32; i++) { /* no two are alike */
+        w.samples->values[i] += 0.1f * (float)(i / w.samples->elements);
+    }
+    w.options.memory_limit_bytes = 20 * 5 * 9 * sizeof(float); /* of the second layer's input */
+    start(&w);
+    (void)next(&w);
+    batch = next(&w);
+    count = vqc_sequence_samples(w.sequence);
+    cr_assert(count >= 8 && count <= 20, "%zu", count);
+    cr_assert_eq(batch.count, 1);
+    cr_assert_eq(batch.items[0].samples, count);
+    for (size_t k = 0; k < count; k++) {
+        vqc_buffer *r = value_of(&w, w.model, "r", k * 32 / count);
+        for (size_t i = 0; i < r->elements; i++) {
+            float value;
+            memcpy(&value, r->data + i * sizeof value, sizeof value);
+            wanted[i % 9] += (double)value / (double)(r->elements / 9 * count);
+        }
+        vqc_buffer_destroy(&r);
+    }
+    for (size_t c = 0; c < 9; c++) {
+        cr_assert_float_eq(batch.items[0].moments->mean_x[c], wanted[c], 1e-5 * (1.0 + wanted[c]));
+    }
+    end(&w);
+}
+
 /* ---- biases ---- */
 
 static const vqc_layer *layer_of(const walk *w, const char *name)
