@@ -295,15 +295,16 @@ static vqc_status report_coded(vqc_encode *r, const vqc_plan_layer *item, const 
                : VQC_OK;
 }
 
-/* Zeros that are in the file: codewords of several weights that are not packed do not keep those
- * that pruning made (in a dry run, where these are not there yet, they count as none), and with
- * vq.zeros there are those that the budget chose. */
+/* Zeros that are in the file: codewords of several weights, neither packed nor masked, do not keep
+ * those that pruning made (in a dry run, where these are not there yet, they count as none), and
+ * with vq.zeros there are those that the budget chose. */
 static vqc_status count_zeros(vqc_encode *r, const vqc_plan_layer *item, const vqc_code *code,
                               vqc_arena *arena, vqc_layer_report *out)
 {
     const vqc_decision *d = &item->decision;
     bool are_chosen = r->recipe->vq.zeros == VQC_SWITCH_AUTO && item->code != NULL;
-    bool are_kept = vqc_vq_is_packed(&d->vq) || (d->vq.dim == 1 && d->vq.stages == 1);
+    bool are_kept =
+        vqc_vq_is_packed(&d->vq) || d->vq.is_masked || (d->vq.dim == 1 && d->vq.stages == 1);
     size_t zeros = 0;
     float *decoded;
     vqc_status status;

@@ -6,8 +6,8 @@
 #include "core/layer.h"
 
 enum {
-    CHAIN_STEPS = 8, /* nodes between the weight and its sub-vectors, at most */
-    NODE_BUDGET = 64 /* inputs looked at in the expression of one stage's indices */
+    CHAIN_STEPS = 10, /* nodes between the weight and its sub-vectors, at most */
+    NODE_BUDGET = 64  /* inputs looked at in the expression of one stage's indices */
 };
 
 static const vqc_value *input_of(const vqc_weights *weights, const vqc_value *value, size_t input)
@@ -88,31 +88,43 @@ static size_t count_groups(const vqc_weights *weights, const vqc_value *index)
     return (size_t)tensor->dims[0] * (size_t)tensor->dims[2];
 }
 
-/* Payloads of 8 and 16 bits behind the indices; constants of patterns have at most 8 elements. */
-static size_t count_index_bytes(const vqc_weights *weights, const vqc_value *value, int *budget)
+/* The inputs of the expression of one stage's indices that were looked at. */
+typedef struct index_walk {
+    const Onnx__TensorProto *counted[NODE_BUDGET];
+    size_t tensors;
+    int budget;
+    size_t bytes;
+} index_walk;
+
+/* Payloads of 8 and 16 bits behind the indices, each once (below opset 11 fields are taken out of
+ * one twice); constants of patterns have at most 8 elements. */
+static void count_index_bytes(const vqc_weights *weights, const vqc_value *value, index_walk *walk)
 {
     const Onnx__TensorProto *tensor = vqc_value_stored_tensor(value);
-    size_t sum = 0;
     size_t elements;
     size_t size_bytes;
 
     if (tensor != NULL) {
-        bool is_code =
-            tensor->data_type == VQC_DTYPE_UINT8 || tensor->data_type == VQC_DTYPE_UINT16;
-        return is_code &&
-                       vqc_exec_sizes(tensor->dims, tensor->n_dims,
-                                      vqc_exec_width(tensor->data_type), &elements, &size_bytes) &&
-                       elements > 8
-                   ? size_bytes
-                   : 0;
+        bool is_new = walk->tensors < NODE_BUDGET;
+        for (size_t i = 0; i < walk->tensors; i++) {
+            is_new = is_new && walk->counted[i] != tensor;
+        }
+        if (is_new &&
+            (tensor->data_type == VQC_DTYPE_UINT8 || tensor->data_type == VQC_DTYPE_UINT16) &&
+            vqc_exec_sizes(tensor->dims, tensor->n_dims, vqc_exec_width(tensor->data_type),
+                           &elements, &size_bytes) &&
+            elements > 8) {
+            walk->counted[walk->tensors++] = tensor;
+            walk->bytes += size_bytes;
+        }
+        return;
     }
     for (size_t i = 0; value->producer != NULL && i < value->producer->n_input; i++) {
         const vqc_value *input = input_of(weights, value, i);
-        if (input != NULL && (*budget)-- > 0) {
-            sum += count_index_bytes(weights, input, budget);
+        if (input != NULL && walk->budget-- > 0) {
+            count_index_bytes(weights, input, walk);
         }
     }
-    return sum;
 }
 
 /* Fills in what one Gather says; false when it is not one from a codebook. */
@@ -123,7 +135,7 @@ static bool read_stage(const vqc_weights *weights, const vqc_value *value, vqc_c
     const vqc_value *stored;
     const Onnx__TensorProto *table;
     const char *form;
-    int budget = NODE_BUDGET;
+    index_walk walk = {.budget = NODE_BUDGET};
     size_t width;
     size_t elements;
     size_t size_bytes;
@@ -152,7 +164,8 @@ static bool read_stage(const vqc_weights *weights, const vqc_value *value, vqc_c
     out->codebooks = table->n_dims == 3 ? (size_t)table->dims[0] : count_groups(weights, index);
     out->codebook_size = elements / out->dim / out->codebooks;
     out->codebook_bytes += size_bytes;
-    out->index_bytes += count_index_bytes(weights, index, &budget);
+    count_index_bytes(weights, index, &walk);
+    out->index_bytes += walk.bytes;
     out->stages++;
     return out->codebook_size >= 2 && out->codebook_size <= VQC_VQ_MAX_CODEBOOK &&
            out->dim <= VQC_VQ_MAX_DIM;
@@ -171,7 +184,12 @@ bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
     for (int i = 0; i < CHAIN_STEPS && value != NULL && value->producer != NULL &&
                     is_one_of(value->producer, steps, sizeof steps / sizeof steps[0]);
          i++) {
-        out->is_scaled = out->is_scaled || vqc_node_is(value->producer, "Mul");
+        if (vqc_node_is(value->producer, "Mul")) { /* scales are stored, a mask is unpacked */
+            const vqc_value *factor = input_of(weights, value, 1);
+            bool is_stored = factor != NULL && table_of(weights, factor) != NULL;
+            out->is_scaled = out->is_scaled || is_stored;
+            out->is_masked = out->is_masked || !is_stored;
+        }
         value = input_of(weights, value, 0);
     }
     stored = value == NULL ? NULL : vqc_value_spread_codes(weights, value, &form);
@@ -181,6 +199,7 @@ bool vqc_weight_codebook(const vqc_weights *weights, const vqc_weight *weight,
         while (value != NULL && value->producer != NULL && is_one_of(value->producer, line, 2)) {
             value = input_of(weights, value, 0);
             out->is_scaled = false;
+            out->is_masked = false;
         }
     }
     for (int i = 0; i < VQC_VQ_MAX_STAGES && value != NULL && value->producer != NULL &&

@@ -610,11 +610,10 @@ vqc_status vqc_pipeline_run(vqc_model *model, const vqc_recipe *recipe,
                                  encode.norm_biases);
     }
     if (status == VQC_OK && encode.unpruned > 0) {
-        status =
-            vqc_report_note(report, r.error,
-                            "not all zeros of %zu pruned layer%s are in the file: codewords of "
-                            "several weights do not keep them; codec int and vq with dim: 1 do",
-                            encode.unpruned, encode.unpruned == 1 ? "" : "s");
+        status = vqc_report_note(report, r.error,
+                                 "not all zeros of %zu pruned layer%s are in the file: so few that "
+                                 "vectors do not keep them; codec int and vq with dim: 1 do",
+                                 encode.unpruned, encode.unpruned == 1 ? "" : "s");
     }
     if (status == VQC_OK) {
         status = write_qoperators(&r);

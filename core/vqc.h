@@ -95,6 +95,7 @@ typedef struct vqc_codebook_report {
     size_t codebooks;      /* of one stage: groups of outputs or inputs with one of their own */
     const char *type;      /* of codewords: "float32", "float16", "int8" */
     bool is_scaled;        /* a scale per output channel */
+    bool is_masked;        /* a bit per weight keeps zeros exact */
     size_t index_bytes;    /* payload of the indices */
     size_t codebook_bytes; /* payload of all codebooks */
 } vqc_codebook_report;

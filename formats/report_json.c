@@ -229,6 +229,7 @@ static void add_codebook(json_object to, const vqc_codebook_report *codebook)
     add_count(item, "codebooks", codebook->codebooks);
     add_text(item, "type", codebook->type);
     add_bool(item, "is_scaled", codebook->is_scaled);
+    add_bool(item, "is_masked", codebook->is_masked);
     add_count(item, "index_bytes", codebook->index_bytes);
     add_count(item, "codebook_bytes", codebook->codebook_bytes);
 }

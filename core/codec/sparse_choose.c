@@ -31,6 +31,9 @@ const char *vqc_sparse_obstacle(const vqc_decision *d)
     if (d->codec == &vqc_codec_vq && vqc_vq_is_packed(&d->vq)) {
         return NULL;
     }
+    if (d->codec == &vqc_codec_vq && d->vq.is_masked && !(d->vq_effort.kept_share > 0.0)) {
+        return "they stay exact by a bit per weight beside all indices";
+    }
     if (d->codec == &vqc_codec_vq && d->vq.dim > 1 && !(d->vq_effort.kept_share > 0.0)) {
         return "no codeword of several weights is 0";
     }
@@ -419,6 +422,10 @@ const char *vqc_sparse_reason(const vqc_decision *d, const vqc_sparse *sparse,
                                 pays ? "save" : "cost", vqc_number(gain).text,
                                 vqc_number(cost->bytes).text, vqc_sparse_name(sparse),
                                 vqc_number(cost->dense_bytes).text);
+    }
+    if (d->codec == &vqc_codec_vq && d->vq.is_masked) {
+        return vqc_arena_printf(arena, "%s%szeros stay exact by a bit per weight, %s bytes",
+                                d->reason, joint, vqc_number((d->layer->elements + 7) / 8).text);
     }
     if (zeros < notable) {
         return d->reason;

@@ -146,6 +146,7 @@ vqc_codebook_report vqc_vq_describe(const vqc_decision *d)
         .codebooks = books,
         .type = storage_name(s->storage),
         .is_scaled = s->row_scales,
+        .is_masked = s->is_masked,
         .index_bytes = vqc_emit_index_bytes(s, vqc_vq_vectors(s)),
         .codebook_bytes = s->stages * books * s->codebook_size * s->dim * width,
     };
@@ -163,9 +164,10 @@ const char *vqc_codebook_name(const vqc_codebook_report *codebook, vqc_arena *ar
     if (codebook->codebooks > 1) {
         (void)snprintf(groups, sizeof groups, " %zu groups", codebook->codebooks);
     }
-    return vqc_arena_printf(arena, "vq %s%zux%zu %s%s%s", stages, codebook->dim,
+    return vqc_arena_printf(arena, "vq %s%zux%zu %s%s%s%s", stages, codebook->dim,
                             codebook->codebook_size, codebook->type, groups,
-                            codebook->is_scaled ? " scaled" : "");
+                            codebook->is_scaled ? " scaled" : "",
+                            codebook->is_masked ? " masked" : "");
 }
 
 static const char *vq_describe(const vqc_decision *d, vqc_arena *arena)

@@ -13,9 +13,9 @@ enum {
     WASTE_SHARE = 16, /* dim auto: padding takes at most 1/16 of a line */
     /* uint8 times int8, summed in pairs, stays in 16 bits up to codes of this size */
     SAFE_CODE = 64,
-    MIN_PACKED = 64,   /* weights that are not 0 */
-    PACKED_ZEROS = 16, /* one weight in so many is 0 */
-    SCALE_SHARE = 32   /* channel_scale auto: scales take at most 1/32 of the indices' bytes */
+    MIN_PACKED = 64,    /* weights that are not 0 */
+    NOTABLE_ZEROS = 16, /* one weight in so many is 0 */
+    SCALE_SHARE = 32    /* channel_scale auto: scales take at most 1/32 of the indices' bytes */
 };
 
 /* channel_scale auto: standard deviation of the binary logarithm of the rows' sizes from which on
@@ -128,6 +128,19 @@ static void choose_groups(const vqc_weight_spec *spec, vqc_vq_shape *s)
         group_count(s->down_rows ? spec->output_groups : spec->input_groups, vqc_vq_blocks(s));
 }
 
+/* Whether zeros are to stay exactly 0: where the recipe prunes or wants them stored sparsely, and
+ * they are not few. */
+static bool keeps_zeros(const vqc_decision *d, const vqc_target *target, const float *weights)
+{
+    size_t n = d->layer->elements;
+    size_t zeros = 0;
+
+    if ((target->is_pruned || d->spec.sparse == VQC_SWITCH_ON) && weights != NULL) {
+        zeros = vqc_kernels_get()->f32_count_zero(weights, n);
+    }
+    return zeros > 0 && zeros >= n / NOTABLE_ZEROS;
+}
+
 /*
  * Where the recipe prunes: weights + 1, so that vectors are made of those that are not 0
  * (shape->packed); 0 where the zeros are few or the pattern is another one.
@@ -138,15 +151,24 @@ static size_t packed_size(const vqc_decision *d, const vqc_target *target, const
     size_t n = d->layer->elements;
     size_t kept;
 
-    if (!(target->is_pruned || spec->sparse == VQC_SWITCH_ON) || spec->sparse == VQC_SWITCH_OFF ||
-        weights == NULL || n > UINT32_MAX - 1 || d->is_static || d->is_shared ||
-        d->layer->scope->opset < VQC_SPARSE_OPSET || spec->output_groups > 1 ||
-        spec->input_groups > 1 || spec->channel_scale == VQC_SWITCH_ON ||
+    if (!keeps_zeros(d, target, weights) || spec->sparse == VQC_SWITCH_OFF || n > UINT32_MAX - 1 ||
+        d->is_static || d->is_shared || d->layer->scope->opset < VQC_SPARSE_OPSET ||
+        spec->output_groups > 1 || spec->input_groups > 1 || spec->channel_scale == VQC_SWITCH_ON ||
         (target->objective == VQC_OBJECTIVE_SPEED && vqc_layer_feeds_matmul(d->layer))) {
         return 0;
     }
     kept = n - vqc_kernels_get()->f32_count_zero(weights, n);
-    return kept < MIN_PACKED || n - kept < n / PACKED_ZEROS ? 0 : kept + 1;
+    return kept < MIN_PACKED ? 0 : kept + 1;
+}
+
+/* Whether zeros need a mask: vectors of all weights, several stages, and codebooks that are too
+ * small for a codeword 0 or not the layer's own. */
+static bool needs_mask(const vqc_decision *d, const vqc_target *target, const float *weights)
+{
+    const vqc_vq_shape *s = &d->vq;
+    bool has_zero = s->dim == 1 && s->stages == 1 && s->codebook_size >= 3 && !d->is_shared;
+
+    return !has_zero && !vqc_vq_is_packed(s) && keeps_zeros(d, target, weights);
 }
 
 /* A power of two, so that no index bit is wasted. */
@@ -307,6 +329,7 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     }
     prefer_tensor_order(d);
     s->row_scales = wants_row_scales(d, weights);
+    s->is_masked = needs_mask(d, target, weights);
     d->bits = vqc_vq_index_bits(s);
     d->form = VQC_FORM_FOLDABLE;
     if (!d->is_shared) {

@@ -342,6 +342,47 @@ static void emit_dequantize(const codebook_pattern *p, const char *codes)
     }
 }
 
+/* A bit per weight in the order of the tensor, a byte each; NULL while only sizes matter. */
+static uint8_t *mask_of_tensor(const codebook_pattern *p)
+{
+    size_t n = p->layer->elements;
+    uint8_t *bits = new_bytes(p, n);
+    vqc_arena *arena = bits == NULL ? NULL : vqc_arena_create();
+    float *matrix = arena == NULL ? NULL : vqc_arena_calloc(arena, n, sizeof *matrix);
+    float *tensor = arena == NULL ? NULL : vqc_arena_calloc(arena, n, sizeof *tensor);
+
+    if (bits != NULL && (matrix == NULL || tensor == NULL)) {
+        vqc_emit_fail(p->e);
+        bits = NULL;
+    }
+    for (size_t i = 0; bits != NULL && i < n; i++) {
+        matrix[i] = (float)p->vq->mask[i];
+    }
+    if (bits != NULL) {
+        vqc_vq_layout_put(p->layout, p->layer, matrix, tensor);
+    }
+    for (size_t i = 0; bits != NULL && i < n; i++) {
+        bits[i] = tensor[i] != 0.0f;
+    }
+    vqc_arena_destroy(&arena);
+    return bits;
+}
+
+/* 0 where the weight is: times the mask, integers as int32 (ONNX Runtime multiplies no int8). */
+static const char *emit_masked(const codebook_pattern *p, const char *name, const char *output)
+{
+    const char *mask = vqc_emit_unpack(p->e, mask_of_tensor(p), p->layer->elements, 1,
+                                       p->layer->dims, p->layer->rank);
+
+    if (!p->is_integer) {
+        return vqc_emit_node(p->e, "Mul", output, name, mask, NULL);
+    }
+    name = vqc_emit_cast(p->e, name, VQC_DTYPE_INT32, VQC_FRESH);
+    mask = vqc_emit_cast(p->e, mask, VQC_DTYPE_INT32, VQC_FRESH);
+    name = vqc_emit_node(p->e, "Mul", VQC_FRESH, name, mask, NULL);
+    return vqc_emit_cast(p->e, name, VQC_DTYPE_INT8, output);
+}
+
 /* Sub-vectors [.., dim] of all lines in the order of the layout -> the tensor. */
 static void emit_tensor(const codebook_pattern *p, const char *name, const steps *todo)
 {
@@ -350,7 +391,7 @@ static void emit_tensor(const codebook_pattern *p, const char *name, const steps
     size_t length = s->down_rows ? s->rows : s->cols;
     int64_t dims[VQC_LAYER_MAX_RANK];
     int64_t order[VQC_LAYER_MAX_RANK];
-    bool more = p->is_integer || todo->cast;
+    bool more = p->is_integer || todo->cast || s->is_masked;
 
     if (!p->is_packed &&
         p->blocks * s->dim != length) { /* the last sub-vector of a line is cut off */
@@ -373,6 +414,9 @@ static void emit_tensor(const codebook_pattern *p, const char *name, const steps
     }
     if (todo->scale) {
         name = vqc_emit_node(p->e, "Mul", target_of(p, more), name, emit_row_scales(p), NULL);
+    }
+    if (s->is_masked) {
+        name = emit_masked(p, name, target_of(p, p->is_integer || todo->cast));
     }
     if (p->is_integer) {
         emit_dequantize(p, name);
@@ -486,7 +530,7 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
         .is_packed = is_packed,
         .is_integer = d->form == VQC_FORM_DEQUANTIZE,
         .is_half = layer->dtype == VQC_DTYPE_FLOAT16 && s->storage == VQC_VQ_STORAGE_FLOAT16 &&
-                   s->stages == 1 && !s->row_scales && !is_packed,
+                   s->stages == 1 && !s->row_scales && !is_packed && !s->is_masked,
     };
     steps todo = {
         .transpose = p.layout->is_permuted,
@@ -504,7 +548,7 @@ void vqc_emit_codebook(vqc_emitter *e, const vqc_code *code)
             dims[i] = layer->dims[todo.transpose ? p.layout->axes[i] : i];
         }
     }
-    last = todo.reshape || todo.transpose || todo.scale || todo.cast || p.is_integer
+    last = todo.reshape || todo.transpose || todo.scale || todo.cast || p.is_integer || s->is_masked
                ? VQC_FRESH
                : layer->value->name;
     if (code->sparse == NULL) {

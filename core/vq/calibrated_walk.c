@@ -161,7 +161,7 @@ static vqc_status fit_part(vqc_parts *r, vqc_part *p, const vqc_moments *moments
                                f->moments.second, f->moments.cross, r->job->recipe->vq.damping,
                                r->threads, f->target, r->error);
     }
-    if (status == VQC_OK && p->item->mask != NULL) {
+    if (status == VQC_OK && (p->item->mask != NULL || p->item->decision.vq.is_masked)) {
         for (size_t i = 0; i < size; i++) { /* adjusting must not bring pruned weights back */
             f->target[i] = f->matrix[i] == 0.0f ? 0.0f : f->target[i];
         }

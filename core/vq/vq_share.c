@@ -67,7 +67,7 @@ static void cut(const vqc_vq_code *vq, const float *matrix, float *points, uint8
             if (at < length) {
                 float w = matrix[row * s->cols + col];
                 points[v * s->dim + i] = vq->row_scales == NULL ? w : w / vq->row_scales[row];
-                mask[v * s->dim + i] = 1;
+                mask[v * s->dim + i] = s->is_masked && w == 0.0f ? 0 : 1;
             }
         }
     }
@@ -116,6 +116,25 @@ static vqc_status load_layer(const stack *all, vqc_plan_layer *item, size_t at, 
     return status;
 }
 
+/* Which of the layer's weights are not 0. */
+static vqc_status set_mask(vqc_plan_layer *item, const float *weights, vqc_arena *arena,
+                           vqc_arena *scratch, vqc_error *error)
+{
+    size_t n = item->layer->elements;
+    float *matrix = vqc_arena_calloc(scratch, n, sizeof *matrix);
+    uint8_t *mask = vqc_arena_alloc(arena, n);
+
+    if (matrix == NULL || mask == NULL) {
+        return vqc_fail_memory(error, n * sizeof *matrix);
+    }
+    vqc_vq_layout_take(&item->decision.vq_layout, item->layer, weights, matrix);
+    for (size_t i = 0; i < n; i++) {
+        mask[i] = matrix[i] != 0.0f;
+    }
+    item->code->vq->mask = mask;
+    return VQC_OK;
+}
+
 /* Gives the layer its part of the indices, and measures. */
 static vqc_status unload_layer(vqc_plan_layer *item, const vqc_vq_code *whole, size_t at,
                                vqc_arena *arena, vqc_error *error)
@@ -140,6 +159,9 @@ static vqc_status unload_layer(vqc_plan_layer *item, const vqc_vq_code *whole, s
                vq->vectors * sizeof *vq->indices);
     }
     status = vqc_tensor_borrow_f32(item->layer->tensor, scratch, &weights, &elements, error);
+    if (status == VQC_OK && vq->shape.is_masked) {
+        status = set_mask(item, weights, arena, scratch, error);
+    }
     if (status == VQC_OK) {
         status = vqc_code_measure(item->code, weights, scratch, error);
     }
@@ -158,6 +180,7 @@ static vqc_status train(const stack *all, const vqc_decision *d, vqc_arena *aren
     shape.cols = shape.dim;
     shape.down_rows = false;
     shape.row_scales = false;
+    shape.is_masked = false; /* each layer has its own mask */
 #ifdef _OPENMP
     effort.threads = omp_get_max_threads();
 #endif

@@ -118,4 +118,7 @@ void vqc_vq_decode(const vqc_vq_code *code, float *matrix)
                 code->row_scales != NULL ? sum * code->row_scales[row] : sum;
         }
     }
+    for (size_t i = 0; code->mask != NULL && i < s->rows * s->cols; i++) {
+        matrix[i] = code->mask[i] == 0 ? 0.0f : matrix[i];
+    }
 }

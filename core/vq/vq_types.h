@@ -50,6 +50,9 @@ typedef struct vqc_vq_shape {
      * one entry of no importance. 0: all are.
      */
     size_t packed;
+    /* Weights that are 0 decode to exactly 0, whatever their codeword holds: a bit per weight is
+     * stored beside the indices. */
+    bool is_masked;
     int int8_limit; /* largest int8 code of a codeword, 1..127; 0: 127 */
 } vqc_vq_shape;
 
@@ -67,6 +70,7 @@ typedef struct vqc_vq_code {
     float *row_scales;  /* [rows] exactly representable in float16; NULL without */
     uint32_t *kept;     /* [shape.packed - 1] of packed shapes: where each weight is in W, lines one
                            after the other; ascending. NULL: not packed */
+    uint8_t *mask; /* [rows, cols] of masked shapes: 0 where the weight is 0. NULL: not masked */
 } vqc_vq_code;
 
 /* Whether only the weights that are not 0 are coded. */
@@ -86,8 +90,8 @@ size_t vqc_vq_book_of(const vqc_vq_shape *shape, size_t vector);
 int vqc_vq_index_bits(const vqc_vq_shape *shape);
 
 /* Decodes into W [rows, cols]: products and sums in float32, stage by stage in order, then times
- * the row's scale (for int8 codebooks the codebook's values already include the codebook's scale).
- */
+ * the row's scale (for int8 codebooks the codebook's values already include the codebook's scale);
+ * 0 where the mask is. */
 void vqc_vq_decode(const vqc_vq_code *code, float *matrix);
 
 #endif

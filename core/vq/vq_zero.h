@@ -1,5 +1,5 @@
-/* Codebooks of matrices with zeros: 0 is a codeword of scalars, vectors are made of what is not 0.
- */
+/* Codebooks of matrices with zeros: 0 is a codeword of scalars, vectors are made of what is not 0
+ * or stand behind a mask. */
 #ifndef VQC_CORE_VQ_VQ_ZERO_H
 #define VQC_CORE_VQ_VQ_ZERO_H
 
@@ -11,7 +11,9 @@
  * entries with one codeword less, the last codeword of each is exactly 0, and the entries that are
  * 0 have it: zeros decode to 0.
  *
- * Packed shapes (core/vq/vq_packed.h) code the shape.packed - 1 entries that are not 0.
+ * Packed shapes (core/vq/vq_packed.h) code the shape.packed - 1 entries that are not 0. Masked ones
+ * have vectors of all entries, in which those that are 0 weigh nothing; code->mask is of the
+ * others, and with effort->kept_share, vectors of zeros only have the last codeword.
  */
 vqc_status vqc_vq_fit_zeros(const vqc_vq_shape *shape, const float *matrix, const float *second,
                             size_t groups, const vqc_vq_effort *effort, vqc_arena *arena,

@@ -125,7 +125,8 @@ static void check_decoded(coded_layer *c, const char *what)
     coded_layer_round((vqc_dtype)c->layer->dtype, wanted, n);
     raw = mb_float_tensor(c->model, "", (vqc_dtype)c->layer->dtype, c->layer->dims, c->layer->rank,
                           wanted);
-    if (c->decision.codec == &vqc_codec_vq && vqc_vq_is_packed(&c->decision.vq)) {
+    if (c->decision.codec == &vqc_codec_vq &&
+        (vqc_vq_is_packed(&c->decision.vq) || c->decision.vq.is_masked)) {
         uint8_t *bytes = got->data;
         for (size_t i = 0; i < n; i++) { /* a 0 may be a -0 */
             uint64_t item = 0;
@@ -403,13 +404,16 @@ static void check_inspected(const coded_layer *c, const char *form, const char *
     vqc_inspection *found = NULL;
     vqc_error error = {0};
     const vqc_layer_report *layer;
-    size_t index_bytes = vqc_emit_index_bytes(&c->code.vq->shape, c->code.sparse->entries);
+    const vqc_vq_shape *shape = &c->code.vq->shape;
+    size_t index_bytes = vqc_emit_index_bytes(
+        shape, c->code.sparse != NULL ? c->code.sparse->entries : vqc_vq_vectors(shape));
 
     cr_assert_eq(vqc_inspect_model(again, NULL, &found, &error), VQC_OK, "%s: %s", what,
                  error.message);
     cr_assert_eq(found->layer_count, 1, "%s", what);
     layer = &found->layers[0];
-    cr_assert_str_eq(layer->codec, c->decision.codec->describe(&c->decision, c->arena), "%s", what);
+    cr_assert_str_eq(layer->codec, c->decision.codec->describe(&c->decision, c->arena), "%s: %s",
+                     what, layer->codec);
     cr_assert_not_null(strstr(layer->pattern, form), "%s: %s", what, layer->pattern);
     cr_assert_eq(layer->codebook.index_bytes, index_bytes, "%s: %zu bytes of indices, %zu expected",
                  what, layer->codebook.index_bytes, index_bytes);
@@ -460,6 +464,76 @@ Test(sparse, indices_of_vectors)
         check_inspected(&c, bits == 0 ? "bit mask" : "gaps", what);
         coded_layer_end(&c);
     }
+    vqc_arena_destroy(&arena);
+}
+
+/* Codebooks that have no codeword 0 for every zero: a mask beside all indices. */
+Test(sparse, masks_keep_zeros)
+{
+    static const layer_case layers[] = {
+        {"MatMul", "x W", {33, 21}, 2},
+        {"Conv", "x W", {20, 3, 3, 3}, 4},
+        {"Gemm", "x W", {40, 32}, 2},
+    };
+    static const struct {
+        int dim, size, stages, output_groups, input_groups;
+        vqc_switch scale;
+    } shapes[] = {{4, 16, 1, 2, 1, VQC_SWITCH_OFF}, {2, 16, 1, 1, 3, VQC_SWITCH_OFF},
+                  {3, 8, 1, 1, 1, VQC_SWITCH_ON},   {1, 8, 2, 1, 1, VQC_SWITCH_OFF},
+                  {1, 2, 1, 1, 1, VQC_SWITCH_OFF},  {2, 8, 3, 4, 1, VQC_SWITCH_ON}};
+    static const int64_t opsets[] = {9, 11, 13, 21};
+    vqc_arena *arena = vqc_arena_create();
+    size_t inspected = 0;
+
+    for (int i = 0; i < 3 * 6 * 4 * 2; i++) {
+        const layer_case *l = &layers[i % 3];
+        coded_layer_options o = options_at(opsets[i / 18 % 4]);
+        vqc_weight_spec spec = coded_layer_spec("vq", 8, VQC_GRANULARITY_CHANNEL, true);
+        size_t n = coded_layer_elements(l->dims, l->rank);
+        size_t zeros = 0;
+        vqc_patch *patch;
+        vqc_error error = {0};
+        coded_layer c;
+        const vqc_vq_shape *s;
+        const float *decoded;
+        char what[100];
+        o.op = l->op;
+        o.inputs = l->inputs;
+        o.objective = i / 72 == 0 ? VQC_OBJECTIVE_SIZE : VQC_OBJECTIVE_SPEED;
+        o.dtype = i % 7 == 0 ? VQC_DTYPE_FLOAT16 : VQC_DTYPE_FLOAT;
+        spec.sparse = VQC_SWITCH_ON;
+        spec.dim = shapes[i / 3 % 6].dim;
+        spec.codebook_size = shapes[i / 3 % 6].size;
+        spec.stages = shapes[i / 3 % 6].stages;
+        spec.output_groups = shapes[i / 3 % 6].output_groups;
+        spec.input_groups = shapes[i / 3 % 6].input_groups;
+        spec.channel_scale = shapes[i / 3 % 6].scale;
+        spec.along = i % 2 == 0 ? VQC_VQ_ALONG_INPUT : VQC_VQ_ALONG_OUTPUT;
+        c = coded_layer_make(&o, l->dims, l->rank, pruned(arena, n, 0.4, (uint64_t)i), &spec);
+        (void)snprintf(what, sizeof what, "%s opset %d: %s, %s", l->op, (int)o.opset,
+                       c.decision.codec->describe(&c.decision, c.arena),
+                       vqc_form_name(c.decision.form));
+        cr_assert(c.decision.vq.is_masked && strstr(what, " masked") != NULL, "%s", what);
+        coded_layer_fit(&c);
+        decoded = coded_layer_decode(&c);
+        for (size_t k = 0; k < n; k++) {
+            zeros += c.weights[k] == 0.0f;
+            cr_assert(c.weights[k] != 0.0f || decoded[k] == 0.0f, "%s", what);
+        }
+        cr_assert_geq(zeros, n * 2 / 5, "%s", what);
+        patch = coded_layer_emit(&c, &c.code);
+        cr_assert_eq(vqc_patch_apply(patch, &error), VQC_OK, "%s", error.message);
+        check_decoded(&c, what);
+        s = &c.code.vq->shape;
+        if (vqc_vq_lines(s) % s->line_groups == 0 && vqc_vq_blocks(s) % s->block_groups == 0 &&
+            (c.decision.form == VQC_FORM_FOLDABLE || !s->row_scales)) {
+            /* it takes uneven groups for one codebook, and scales for those of DequantizeLinear */
+            check_inspected(&c, "", what);
+            inspected++;
+        }
+        coded_layer_end(&c);
+    }
+    cr_assert_geq(inspected, 96);
     vqc_arena_destroy(&arena);
 }
 

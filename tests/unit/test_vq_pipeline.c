@@ -163,20 +163,25 @@ Test(vq_pipeline, zeros_are_reported_where_they_are_in_the_file)
         piped packed = compress_pruned(three_matmuls(), 0.5, 4, 64, NULL, dry != 0, VQC_OK);
         piped scalars = compress_pruned(three_matmuls(), 0.5, 1, 16, NULL, dry != 0, VQC_OK);
         piped fours = compress_pruned(three_matmuls(), 0.5, 4, 64, name, dry != 0, VQC_OK);
+        piped few = compress_pruned(three_matmuls(), 0.03125, 4, 64, NULL, dry != 0, VQC_OK);
         for (size_t i = 0; i < 3; i++) {
             const vqc_layer_report *layer = &scalars.report->layers[i];
             cr_assert_eq(layer->zeros, layer->elements / 2);
             layer = &packed.report->layers[i];
             cr_assert_eq(layer->zeros, layer->elements / 2);
             layer = &fours.report->layers[i];
-            cr_assert_str_eq(layer->codec, "vq 4x64 float16", "%s", layer->codec);
-            cr_assert_lt(layer->zeros, layer->elements / 2, "%zu", layer->zeros);
+            cr_assert_str_eq(layer->codec, "vq 4x64 float16 masked", "%s", layer->codec);
+            cr_assert_eq(layer->zeros, layer->elements / 2, "%zu", layer->zeros);
+            layer = &few.report->layers[i];
+            cr_assert_lt(layer->zeros, layer->elements / 32, "%zu", layer->zeros);
         }
         cr_assert_not(has_note(scalars.report, lost));
         cr_assert_not(has_note(packed.report, lost));
-        cr_assert(has_note(fours.report, lost));
+        cr_assert_not(has_note(fours.report, lost));
+        cr_assert(has_note(few.report, lost));
         end(&scalars);
         end(&packed);
         end(&fours);
+        end(&few);
     }
 }
