@@ -61,6 +61,7 @@ vqc_status vqc_compress_samples_open(const vqc_model *model, const vqc_recipe *r
     }
     if (!has_image_options(&evaluate.image)) {
         evaluate.image = recipe->data.calibrate.image;
+        evaluate.image.views = 1;
     }
     if (evaluate.labels == NULL && evaluate.label_offset == 0) {
         evaluate.label_offset = recipe->data.calibrate.label_offset;

@@ -403,8 +403,22 @@ static const vqc_key_row image_rows[] = {
     {.name = "std", .type = VQC_KEY_IMAGE, .help = "Divided by afterwards; instead of scale."},
 };
 static const vqc_key_group image_group = {image_rows, COUNT_OF(image_rows), NULL, 0};
+static const vqc_key_row view_rows[] = {
+    {.name = "views",
+     .type = VQC_KEY_INT64,
+     .offset = offsetof(vqc_image_options, views),
+     .min = 1,
+     .max = VQC_IMAGE_MAX_VIEWS,
+     .fallback = "1",
+     .help =
+         "With prune and codec vq: inputs made of each picture, further ones cropped beside the "
+         "centre, every second mirrored."},
+};
+static const struct vqc_key_part view_parts[] = {{&image_group, 0}};
+static const vqc_key_group calibrate_image_group = {view_rows, COUNT_OF(view_rows), view_parts,
+                                                    COUNT_OF(view_parts)};
 
-#define SAMPLES_ROWS                                                                               \
+#define SAMPLES_ROWS(images)                                                                       \
     {.name = "data",                                                                               \
      .type = VQC_KEY_STRING,                                                                       \
      .offset = offsetof(vqc_samples_request, path),                                                \
@@ -438,13 +452,13 @@ static const vqc_key_group image_group = {image_rows, COUNT_OF(image_rows), NULL
          .help = "Of synthetic samples."},                                                         \
     {                                                                                              \
         .name = "image", .type = VQC_KEY_GROUP, .offset = offsetof(vqc_samples_request, image),    \
-        .group = &image_group, .help = "How pictures become tensors."                              \
+        .group = &images, .help = "How pictures become tensors."                                   \
     }
 
-static const vqc_key_row evaluate_rows[] = {SAMPLES_ROWS};
+static const vqc_key_row evaluate_rows[] = {SAMPLES_ROWS(image_group)};
 static const vqc_key_group evaluate_group = {evaluate_rows, COUNT_OF(evaluate_rows), NULL, 0};
 
-static const vqc_key_row samples_rows[] = {SAMPLES_ROWS};
+static const vqc_key_row samples_rows[] = {SAMPLES_ROWS(calibrate_image_group)};
 static const vqc_key_group samples_group = {samples_rows, COUNT_OF(samples_rows), NULL, 0};
 static const vqc_key_row calibrate_rows[] = {
     {.name = "cache",

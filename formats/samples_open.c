@@ -161,6 +161,11 @@ vqc_status vqc_samples_open(const vqc_samples_request *request, const vqc_progra
         vqc_samples_problem(&list, VQC_ERR_USAGE, "%.300s: image options need a folder of pictures",
                             source->path);
     }
+    if (status == VQC_OK && kind != VQC_SAMPLES_IMAGES && request->image.views > 1) {
+        vqc_samples_problem(&list, VQC_ERR_USAGE,
+                            "%.300s: calibrate.image.views needs a folder of pictures",
+                            source->path);
+    }
     if (status == VQC_OK) {
         status = open_kind(kind, source, &one, &list, error);
     }

@@ -62,10 +62,12 @@ static vqc_status source_read(vqc_samples *samples, size_t index, size_t slot_in
 {
     vqc_samples_source *self = samples->state;
     vqc_samples_slot *slot;
+    size_t place;
     size_t from;
     vqc_status status;
 
-    if (index >= samples->count || slot_index >= VQC_SAMPLES_MAX_SLOTS) {
+    if (samples->count == 0 || index / samples->count >= samples->views ||
+        slot_index >= VQC_SAMPLES_MAX_SLOTS) {
         return vqc_fail(error, VQC_ERR_INTERNAL, "%s: sample %zu of %zu, slot %zu", self->path,
                         index, samples->count, slot_index);
     }
@@ -78,8 +80,10 @@ static vqc_status source_read(vqc_samples *samples, size_t index, size_t slot_in
     }
     empty_slot(self, slot);
     /* evenly spread: floor(index * total / count) without overflow */
-    from = index * (self->total / samples->count) +
-           index * (self->total % samples->count) / samples->count;
+    place = index % samples->count;
+    from = place * (self->total / samples->count) +
+           place * (self->total % samples->count) / samples->count;
+    slot->view = index / samples->count;
     status = self->fill(self, from, slot, error);
     if (status != VQC_OK) {
         empty_slot(self, slot);
@@ -154,6 +158,7 @@ vqc_status vqc_samples_source_create(const char *path, const vqc_program_port *i
     }
     self->samples.path = self->path;
     self->samples.input_count = input_count;
+    self->samples.views = 1;
     self->samples.state = self;
     self->samples.read = source_read;
     self->samples.release = source_release;

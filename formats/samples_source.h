@@ -19,6 +19,7 @@ typedef struct vqc_samples_slot {
     vqc_buffer *target;  /* owned, or NULL */
     int64_t *labels;     /* malloc'ed [label_count], or NULL */
     size_t label_count;
+    size_t view; /* of the sample that is wanted, below samples.views */
 } vqc_samples_slot;
 
 typedef struct vqc_samples_source vqc_samples_source;

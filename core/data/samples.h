@@ -33,9 +33,14 @@ typedef struct vqc_samples vqc_samples;
  * which holds at most one sample, slot_count <= VQC_SAMPLES_MAX_SLOTS. With `sequential`, reads
  * come one at a time and in increasing order (leaving samples out is allowed; an index that is not
  * above the last one begins a new pass); else from several threads at once.
+ *
+ * A sample may have `views`: other crops of a picture, mirrored or not, that a model should take
+ * for the same. Index count * v + i reads view v of sample i; [0, count) are the samples as they
+ * are. A source with views is not sequential. Only what fits weights to inputs reads other views.
  */
 struct vqc_samples {
     size_t count;
+    size_t views; /* of each sample, 0 and 1: one; see above */
     bool sequential;
     bool has_labels;
     bool is_synthetic;

@@ -65,7 +65,8 @@ static vqc_status read_sample(vqc_samples *self, size_t index, size_t slot, vqc_
                               vqc_error *error)
 {
     kept *f = self->state;
-    vqc_status status = f->source->read(f->source, f->places[index], slot, out, error);
+    size_t place = index / self->count * f->source->count + f->places[index % self->count];
+    vqc_status status = f->source->read(f->source, place, slot, out, error);
 
     out->index = index;
     return status;

@@ -58,6 +58,8 @@ typedef struct vqc_image_options {
     float mean[3];
     size_t scale_count; /* the same */
     float scale[3];
+    size_t views; /* vqc_samples.views: view v > 0 is a crop beside the centre, odd ones mirrored
+                     left to right; 0: 1 */
 } vqc_image_options;
 
 /* One input from one file (.pb, .npy). */
@@ -87,8 +89,8 @@ typedef struct vqc_samples_request {
     vqc_image_options image;
 } vqc_samples_request;
 
-/* Largest side that resize and crop may ask for. */
-enum { VQC_IMAGE_MAX_SIDE = 16384 };
+/* Largest side that resize and crop may ask for; most views of a picture. */
+enum { VQC_IMAGE_MAX_SIDE = 16384, VQC_IMAGE_MAX_VIEWS = 16 };
 
 /*
  * Sets one of the keys resize ("256", "224x320": height x width), filter (bilinear, nearest), crop

@@ -8,22 +8,25 @@ typedef struct subset {
     bool held_out;
 } subset;
 
-static size_t place(const subset *s, size_t index)
+/* Sample of the source; views stay views. */
+static size_t place(const subset *s, size_t count, size_t sample)
 {
     const size_t stride = VQC_SAMPLES_HOLD_OUT;
+    size_t index = sample % count;
+    size_t first = sample / count * s->source->count;
 
     if (s->is_whole) {
-        return index;
+        return first + index;
     }
-    return s->held_out ? index * stride + stride - 1
-                       : index / (stride - 1) * stride + index % (stride - 1);
+    return first + (s->held_out ? index * stride + stride - 1
+                                : index / (stride - 1) * stride + index % (stride - 1));
 }
 
 static vqc_status read_sample(vqc_samples *self, size_t index, size_t slot, vqc_sample *out,
                               vqc_error *error)
 {
     subset *s = self->state;
-    vqc_status status = s->source->read(s->source, place(s, index), slot, out, error);
+    vqc_status status = s->source->read(s->source, place(s, self->count, index), slot, out, error);
 
     out->index = index;
     return status;

@@ -54,6 +54,7 @@ vqc_status vqc_sequence_create(const vqc_graph *graph, const vqc_layer *const *l
     vqc_sequence *self = calloc(1, sizeof *self);
     size_t wanted = options != NULL && options->max_samples > 0 ? options->max_samples
                                                                 : (size_t)DEFAULT_SAMPLES;
+    size_t there = samples->count * (samples->views > 1 ? samples->views : 1);
     vqc_status status;
 
     *out = NULL;
@@ -68,7 +69,7 @@ vqc_status vqc_sequence_create(const vqc_graph *graph, const vqc_layer *const *l
     self->memory_limit = options != NULL && options->memory_limit_bytes > 0
                              ? options->memory_limit_bytes
                              : VQC_SEQUENCE_MEMORY;
-    self->wanted_samples = wanted < samples->count ? wanted : samples->count;
+    self->wanted_samples = wanted < there ? wanted : there;
     self->sample_count = self->wanted_samples;
     self->arena = vqc_arena_create();
     status = self->arena == NULL ? vqc_fail_memory(error, 0) : set_up(self, layers, count, error);

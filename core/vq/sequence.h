@@ -31,7 +31,8 @@
 typedef struct vqc_sequence vqc_sequence;
 
 typedef struct vqc_sequence_options {
-    size_t max_samples;        /* taken evenly from the source; 0: 64 */
+    size_t
+        max_samples; /* taken evenly from the source, other views only after all samples; 0: 64 */
     size_t max_vectors;        /* of a layer, over all samples; 0: as many as its moments gain by, 8
                                   per column, but at least 16384 and at most 65536 */
     int threads;               /* at most; 0: one per core */

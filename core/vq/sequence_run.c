@@ -83,13 +83,25 @@ static size_t spread(size_t k, size_t wanted, size_t total)
     return k * (total / wanted) + k * (total % wanted) / wanted;
 }
 
+/* The same, but [0, first) come before any others. */
+static size_t choose(size_t k, size_t wanted, size_t first, size_t total)
+{
+    if (wanted <= first) {
+        return spread(k, wanted, first);
+    }
+    return k < first ? k : first + spread(k - first, wanted - first, total - first);
+}
+
 /* Gives up samples evenly: pictures are often sorted by what they show. The first one stays. */
 static void thin_out(vqc_sequence *self, size_t count)
 {
+    size_t first =
+        self->source->count < self->sample_count ? self->source->count : self->sample_count;
+
     for (size_t v = 0; v < self->value_count; v++) {
         vqc_sequence_value *value = &self->values[v];
         for (size_t k = 0; value->x != NULL && k < count; k++) {
-            size_t from = spread(k, count, self->sample_count);
+            size_t from = choose(k, count, first, self->sample_count);
             if (from != k) {
                 drop_sample(value, k);
                 value->x[k] = value->x[from];
@@ -106,13 +118,14 @@ static void thin_out(vqc_sequence *self, size_t count)
 
 /* ---- reading ---- */
 
-/* Samples evenly spread over a source, as a source for one pass over them. */
+/* Samples evenly spread over a source, with other views when there are not enough, as a source for
+ * one pass over them. */
 static vqc_status read_spread(vqc_samples *samples, size_t index, size_t slot, vqc_sample *out,
                               vqc_error *error)
 {
     vqc_samples *source = samples->state;
-    vqc_status status =
-        source->read(source, spread(index, samples->count, source->count), slot, out, error);
+    size_t place = choose(index, samples->count, source->count, source->count * samples->views);
+    vqc_status status = source->read(source, place, slot, out, error);
 
     out->index = index;
     return status;
@@ -157,6 +170,7 @@ vqc_status vqc_sequence_read(vqc_sequence *self, vqc_error *error)
     vqc_status status = VQC_OK;
 
     wanted.count = self->sample_count;
+    wanted.views = wanted.views > 1 ? wanted.views : 1;
     wanted.read = read_spread;
     wanted.release = release_spread;
     wanted.state = self->source;

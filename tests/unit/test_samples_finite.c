@@ -144,3 +144,28 @@ Test(samples_finite, nothing_left)
     cr_expect_eq(out.count, 0);
     vqc_samples_destroy(&samples);
 }
+
+/* Views of the samples that stay are views of the same ones. */
+Test(samples_finite, views_follow_their_samples)
+{
+    const double values[COUNT] = {0, NAN, 2, 3, 4, 5};
+    fake f;
+    vqc_samples *samples = &f.samples;
+    vqc_samples_left_out out;
+    vqc_sample sample;
+    double seen[COUNT] = {0};
+
+    make(&f, VQC_DTYPE_FLOAT, values);
+    f.samples.count = COUNT / 2;
+    f.samples.views = 2;
+    cr_assert_eq(vqc_samples_keep_finite(&samples, 2, &out, &error), VQC_OK, "%s", error.message);
+    cr_assert_eq(samples->count, 2);
+    cr_assert_eq(samples->views, 2);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(samples->read(samples, i, 0, &sample, &error), VQC_OK);
+        cr_assert_eq(sample.index, i);
+        cr_assert_eq(collect(seen, 0, &sample, &error), VQC_OK);
+    }
+    cr_expect(seen[0] == 0.0 && seen[1] == 2.0 && seen[2] == 3.0 && seen[3] == 5.0);
+    vqc_samples_destroy(&samples);
+}

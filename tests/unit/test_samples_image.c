@@ -238,3 +238,79 @@ Test(samples_image, a_folder_with_labels)
     (void)unlink(labels);
     (void)rmdir(folder);
 }
+
+/* Whether `got` is the crop of 1 x 2 pixels of rgb_png at (top, left). */
+static bool is_crop(const uint8_t *got, size_t top, size_t left, bool mirrored)
+{
+    static const uint8_t pixels[18] = {255, 0,  0,  0,  255, 0,  0,  0,  255,
+                                       10,  20, 30, 40, 50,  60, 70, 80, 90};
+
+    for (size_t x = 0; x < 2; x++) {
+        for (size_t c = 0; c < 3; c++) {
+            size_t from = (top * 3 + left + (mirrored ? 1 - x : x)) * 3 + c;
+            if (got[c * 2 + x] != pixels[from]) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* View 0 is the centre; others are crops inside the picture, odd ones mirrored. */
+Test(samples_image, views_are_crops_elsewhere)
+{
+    char folder[] = "/tmp/vqc_images_XXXXXX";
+    char path[64];
+    const vqc_program_port port = {
+        .name = "x", .dtype = VQC_DTYPE_UINT8, .rank = 4, .dims = {1, 3, 1, 2}};
+    vqc_samples_request request = {.path = folder};
+    vqc_samples *samples = NULL;
+    vqc_messages problems = {0};
+    vqc_sample sample = {0};
+    size_t places[4] = {0};
+    FILE *file;
+
+    cr_assert_not_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/a.png", folder);
+    file = fopen(path, "wb");
+    cr_assert(file != NULL && fwrite(rgb_png, sizeof rgb_png, 1, file) == 1);
+    (void)fclose(file);
+    request.image = (vqc_image_options){.crop_height = 1, .crop_width = 2};
+    request.image.views = VQC_IMAGE_MAX_VIEWS;
+    cr_assert_eq(vqc_samples_open(&request, &port, 1, &samples, &problems, &error), VQC_OK, "%s",
+                 error.message);
+    cr_assert_eq(samples->count, 1);
+    cr_assert_eq(samples->views, VQC_IMAGE_MAX_VIEWS);
+    for (size_t v = 0; v < VQC_IMAGE_MAX_VIEWS; v++) {
+        size_t found = 0;
+        cr_assert_eq(samples->read(samples, v, 0, &sample, &error), VQC_OK, "%s", error.message);
+        for (size_t p = 0; p < 4; p++) {
+            if (is_crop(sample.inputs[0]->data, p / 2, p % 2, v % 2 == 1)) {
+                found++;
+                places[p] += v > 0 ? 1 : 0;
+                cr_expect(v > 0 || p == 0, "view 0 is not the centre");
+            }
+        }
+        cr_expect_eq(found, 1, "view %zu", v);
+    }
+    cr_expect(places[0] > 0 && places[1] > 0 && places[2] > 0 && places[3] > 0);
+    cr_expect_eq(samples->read(samples, VQC_IMAGE_MAX_VIEWS, 0, &sample, &error), VQC_ERR_INTERNAL);
+    vqc_samples_destroy(&samples);
+    vqc_messages_clear(&problems);
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
+
+Test(samples_image, views_need_pictures)
+{
+    const vqc_program_port port = {
+        .name = "x", .dtype = VQC_DTYPE_FLOAT, .rank = 4, .dims = {1, 3, 2, 2}};
+    vqc_samples_request request = {.kind = VQC_SAMPLES_SYNTHETIC, .image.views = 2};
+    vqc_samples *samples = NULL;
+    vqc_messages problems = {0};
+
+    cr_assert_eq(vqc_samples_open(&request, &port, 1, &samples, &problems, &error), VQC_ERR_USAGE);
+    cr_expect_not_null(strstr(error.message, "calibrate.image.views needs a folder of pictures"),
+                       "%s", error.message);
+    vqc_messages_clear(&problems);
+}

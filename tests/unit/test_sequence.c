@@ -669,19 +669,24 @@ Test(sequence, memory_limit)
     }
 }
 
-/* Fewer samples than there are come evenly from all of them. */
+/* Fewer samples than there are come evenly from all of them; other views only after all. */
 Test(sequence, samples_are_spread)
 {
-    walk w = begin(two_layers(), 12, (const int64_t[]){5, 6}, 2);
+    static const bool wanted[2][12] = {{1, 0, 1, 0, 1, 0, 0, 1, 0, 1, 0, 0},
+                                       {1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0}};
 
-    w.options.max_samples = 5;
-    start(&w);
-    cr_assert_eq(vqc_sequence_samples(w.sequence), 5);
-    for (size_t i = 0; i < 12; i++) {
-        bool wanted = i == 0 || i == 2 || i == 4 || i == 7 || i == 9;
-        cr_assert_eq(w.samples->reads[i], wanted ? 1 : 0, "sample %zu", i);
+    for (size_t views = 1; views <= 2; views++) {
+        walk w = begin(two_layers(), 12, (const int64_t[]){5, 6}, 2);
+        w.samples->source.count = 12 / views;
+        w.samples->source.views = views;
+        w.options.max_samples = views == 1 ? 5 : 9;
+        start(&w);
+        cr_assert_eq(vqc_sequence_samples(w.sequence), w.options.max_samples);
+        for (size_t i = 0; i < 12; i++) {
+            cr_assert_eq(w.samples->reads[i], wanted[views - 1][i] ? 1 : 0, "sample %zu", i);
+        }
+        end(&w);
     }
-    end(&w);
 }
 
 /* So do those that a memory limit leaves. */
