@@ -275,6 +275,32 @@ static vqc_plan_layer *same_layer(vqc_plan *plan, const vqc_plan_layer *other)
     return NULL;
 }
 
+/*
+ * Forgets codes that were made for static activations where the layer, decided anew without, is cut
+ * in other sub-vectors: it is coded again.
+ */
+static void drop_outdated_codes(vqc_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        vqc_plan_layer *item = &plan->layers[i];
+        const vqc_vq_shape *is = &item->decision.vq;
+        const vqc_vq_shape *was;
+        if (item->code == NULL) {
+            continue;
+        }
+        item->code->decision = &item->decision;
+        if (item->code->vq == NULL) {
+            continue;
+        }
+        was = &item->code->vq->shape;
+        if (!item->may_code || item->decision.codec != &vqc_codec_vq || was->dim != is->dim ||
+            was->down_rows != is->down_rows || was->packed != is->packed ||
+            was->is_masked != is->is_masked) {
+            item->code = NULL;
+        }
+    }
+}
+
 /* Plans the rewritten graph: the same layers, those with codes as they were coded. */
 static vqc_status plan_rewritten(run *r)
 {
@@ -291,12 +317,14 @@ static vqc_status plan_rewritten(run *r)
     }
     for (size_t i = 0; i < old.count && status == VQC_OK; i++) {
         const vqc_plan_layer *before = &old.layers[i];
+        /* a code of a layer that turned out to stay is of no use any more */
+        bool has_code = before->code != NULL && before->may_code;
         vqc_plan_layer *item =
-            before->code == NULL && !before->wide_weight ? NULL : same_layer(&r->plan, before);
+            !has_code && !before->wide_weight ? NULL : same_layer(&r->plan, before);
         if (item != NULL) {
             item->is_static = before->is_static;
-            item->may_code = before->may_code;
-            item->code = before->code;
+            item->may_code = has_code || item->may_code;
+            item->code = has_code ? before->code : NULL;
             if (before->wide_weight) {
                 (void)snprintf(item->spec.codec, sizeof item->spec.codec, "float16");
                 item->spec.min_elements = 0;
@@ -307,10 +335,8 @@ static vqc_status plan_rewritten(run *r)
         vqc_plan_keep_small(&r->plan);
         status = prepare_layers(r);
     }
-    for (size_t i = 0; i < r->plan.count && status == VQC_OK; i++) {
-        if (r->plan.layers[i].code != NULL) {
-            r->plan.layers[i].code->decision = &r->plan.layers[i].decision;
-        }
+    if (status == VQC_OK) {
+        drop_outdated_codes(&r->plan);
     }
     vqc_graph_destroy(&old_graph);
     vqc_arena_destroy(&old_arena);
@@ -320,12 +346,16 @@ static vqc_status plan_rewritten(run *r)
 /* Layers that cannot be static after all are planned as weight-only ones. */
 static vqc_status give_up_static(run *r, const char *why)
 {
+    vqc_status status;
 
     for (size_t i = 0; i < r->plan.count; i++) {
         r->plan.layers[i].is_static = false;
     }
     vqc_plan_keep_small(&r->plan);
-    vqc_status status = prepare_layers(r);
+    status = prepare_layers(r);
+    if (status == VQC_OK) {
+        drop_outdated_codes(&r->plan);
+    }
     return status == VQC_OK
                ? vqc_report_note(r->report, r->error, "activations stay float: %s", why)
                : status;

@@ -260,7 +260,8 @@ static bool try_dequantize(vqc_decision *d, const vqc_target *target, int64_t *o
                     "folded to float when the model is loaded";
         return false;
     }
-    *opset_wanted = needed;
+    /* biases and other layers of a static model have a scale per channel */
+    *opset_wanted = d->is_static && target->max_opset >= 13 ? 13 : needed;
     d->form = VQC_FORM_DEQUANTIZE;
     return true;
 }
