@@ -171,6 +171,30 @@ static bool needs_mask(const vqc_decision *d, const vqc_target *target, const fl
     return !has_zero && !vqc_vq_is_packed(s) && keeps_zeros(d, target, weights);
 }
 
+/*
+ * Zeros of a layer with codebooks of its own need no mask where its codewords are scalars, 0 among
+ * them: what the recipe leaves open becomes such where nearly all weights are 0 (too few others
+ * for vectors), and where one bit would leave no codeword but 0 and one.
+ */
+static void make_room_for_zero(vqc_decision *d, const vqc_target *target, const float *weights)
+{
+    const vqc_weight_spec *spec = &d->spec;
+    vqc_vq_shape *s = &d->vq;
+    size_t n = d->layer->elements;
+
+    if (d->is_shared || s->stages > 1 || spec->codebook_size > 0 ||
+        !keeps_zeros(d, target, weights)) {
+        return;
+    }
+    if (spec->dim == 0 && n - vqc_kernels_get()->f32_count_zero(weights, n) < MIN_PACKED) {
+        s->dim = 1;
+        s->codebook_size = wanted_size(spec, 1);
+    }
+    if (s->dim == 1 && s->codebook_size < 3) {
+        s->codebook_size = 4;
+    }
+}
+
 /* A power of two, so that no index bit is wasted. */
 static bool reduce_size(vqc_vq_shape *s)
 {
@@ -322,6 +346,7 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     if (!vqc_vq_is_packed(s)) {
         s->packed = 0; /* scalars: 0 is a codeword */
     }
+    make_room_for_zero(d, target, weights);
     if (!d->is_shared) {
         choose_groups(spec, s);
         if (reduce_size(s)) {
