@@ -128,9 +128,9 @@ static void choose_groups(const vqc_weight_spec *spec, vqc_vq_shape *s)
         group_count(s->down_rows ? spec->output_groups : spec->input_groups, vqc_vq_blocks(s));
 }
 
-/* Whether zeros are to stay exactly 0: where the recipe prunes or wants them stored sparsely, and
- * they are not few. */
-static bool keeps_zeros(const vqc_decision *d, const vqc_target *target, const float *weights)
+/* Zeros that are to stay exactly 0: where the recipe prunes or wants them stored sparsely; 0 where
+ * they are few. */
+static size_t zeros_to_keep(const vqc_decision *d, const vqc_target *target, const float *weights)
 {
     size_t n = d->layer->elements;
     size_t zeros = 0;
@@ -138,37 +138,35 @@ static bool keeps_zeros(const vqc_decision *d, const vqc_target *target, const f
     if ((target->is_pruned || d->spec.sparse == VQC_SWITCH_ON) && weights != NULL) {
         zeros = vqc_kernels_get()->f32_count_zero(weights, n);
     }
-    return zeros > 0 && zeros >= n / NOTABLE_ZEROS;
+    return zeros >= n / NOTABLE_ZEROS ? zeros : 0;
 }
 
 /*
- * Where the recipe prunes: weights + 1, so that vectors are made of those that are not 0
- * (shape->packed); 0 where the zeros are few or the pattern is another one.
+ * Weights + 1 where vectors are made of those that are not 0 (shape->packed); 0 where there are no
+ * zeros to keep, or the pattern is another one.
  */
-static size_t packed_size(const vqc_decision *d, const vqc_target *target, const float *weights)
+static size_t packed_size(const vqc_decision *d, const vqc_target *target, size_t zeros)
 {
     const vqc_weight_spec *spec = &d->spec;
     size_t n = d->layer->elements;
-    size_t kept;
 
-    if (!keeps_zeros(d, target, weights) || spec->sparse == VQC_SWITCH_OFF || n > UINT32_MAX - 1 ||
-        d->is_static || d->is_shared || d->layer->scope->opset < VQC_SPARSE_OPSET ||
-        spec->output_groups > 1 || spec->input_groups > 1 || spec->channel_scale == VQC_SWITCH_ON ||
+    if (zeros == 0 || spec->sparse == VQC_SWITCH_OFF || n > UINT32_MAX - 1 || d->is_static ||
+        d->is_shared || d->layer->scope->opset < VQC_SPARSE_OPSET || spec->output_groups > 1 ||
+        spec->input_groups > 1 || spec->channel_scale == VQC_SWITCH_ON ||
         (target->objective == VQC_OBJECTIVE_SPEED && vqc_layer_feeds_matmul(d->layer))) {
         return 0;
     }
-    kept = n - vqc_kernels_get()->f32_count_zero(weights, n);
-    return kept < MIN_PACKED ? 0 : kept + 1;
+    return n - zeros < MIN_PACKED ? 0 : n - zeros + 1;
 }
 
-/* Whether zeros need a mask: vectors of all weights, several stages, and codebooks that are too
- * small for a codeword 0 or not the layer's own. */
-static bool needs_mask(const vqc_decision *d, const vqc_target *target, const float *weights)
+/* Whether zeros that are to be kept need a mask: vectors of all weights, several stages, and
+ * codebooks that are too small for a codeword 0 or not the layer's own. */
+static bool needs_mask(const vqc_decision *d)
 {
     const vqc_vq_shape *s = &d->vq;
     bool has_zero = s->dim == 1 && s->stages == 1 && s->codebook_size >= 3 && !d->is_shared;
 
-    return !has_zero && !vqc_vq_is_packed(s) && keeps_zeros(d, target, weights);
+    return !has_zero && !vqc_vq_is_packed(s);
 }
 
 /*
@@ -176,17 +174,15 @@ static bool needs_mask(const vqc_decision *d, const vqc_target *target, const fl
  * them: what the recipe leaves open becomes such where nearly all weights are 0 (too few others
  * for vectors), and where one bit would leave no codeword but 0 and one.
  */
-static void make_room_for_zero(vqc_decision *d, const vqc_target *target, const float *weights)
+static void make_room_for_zero(vqc_decision *d, size_t zeros)
 {
     const vqc_weight_spec *spec = &d->spec;
     vqc_vq_shape *s = &d->vq;
-    size_t n = d->layer->elements;
 
-    if (d->is_shared || s->stages > 1 || spec->codebook_size > 0 ||
-        !keeps_zeros(d, target, weights)) {
+    if (zeros == 0 || d->is_shared || s->stages > 1 || spec->codebook_size > 0) {
         return;
     }
-    if (spec->dim == 0 && n - vqc_kernels_get()->f32_count_zero(weights, n) < MIN_PACKED) {
+    if (spec->dim == 0 && d->layer->elements - zeros < MIN_PACKED) {
         s->dim = 1;
         s->codebook_size = wanted_size(spec, 1);
     }
@@ -314,6 +310,7 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     bool is_int8 =
         spec->codebook_type == VQC_VQ_STORAGE_INT8 ||
         (target->objective == VQC_OBJECTIVE_SPEED && (spec->set & VQC_SPEC_CODEBOOK_TYPE) == 0);
+    size_t zeros;
 
     *opset_wanted = 0;
     if (spec->dim == 0 && vqc_layer_is_depthwise(d->layer)) {
@@ -341,12 +338,13 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     if (d->is_static && target->weight_codes == VQC_WEIGHT_CODES_INT8_SAFE) {
         s->int8_limit = SAFE_CODE;
     }
-    s->packed = packed_size(d, target, weights);
+    zeros = zeros_to_keep(d, target, weights);
+    s->packed = packed_size(d, target, zeros);
     choose_dim(spec, s, d->is_shared);
     if (!vqc_vq_is_packed(s)) {
         s->packed = 0; /* scalars: 0 is a codeword */
     }
-    make_room_for_zero(d, target, weights);
+    make_room_for_zero(d, zeros);
     if (!d->is_shared) {
         choose_groups(spec, s);
         if (reduce_size(s)) {
@@ -355,7 +353,7 @@ void vqc_vq_prepare(vqc_decision *d, const vqc_target *target, const float *weig
     }
     prefer_tensor_order(d);
     s->row_scales = wants_row_scales(d, weights);
-    s->is_masked = needs_mask(d, target, weights);
+    s->is_masked = zeros > 0 && needs_mask(d);
     d->bits = vqc_vq_index_bits(s);
     d->form = VQC_FORM_FOLDABLE;
     if (!d->is_shared) {
