@@ -8,6 +8,7 @@
 
 #include "core/codec/int_fit.h"
 #include "core/tensor.h"
+#include "core/vq/vq_zero.h"
 
 /* Sub-vectors of all layers of one name, one behind the other. */
 typedef struct stack {
@@ -107,6 +108,10 @@ static vqc_status load_layer(const stack *all, vqc_plan_layer *item, size_t at, 
                 find_row_scales(&d->vq, matrix, vq->row_scales);
             }
         }
+        if (status == VQC_OK && d->vq.is_masked) {
+            vq->mask = vqc_vq_mask_of(matrix, elements, arena);
+            status = vq->mask == NULL ? vqc_fail_memory(error, elements) : VQC_OK;
+        }
     }
     if (status == VQC_OK) {
         cut(vq, matrix, all->points + at * d->vq.dim, all->mask + at * d->vq.dim);
@@ -114,25 +119,6 @@ static vqc_status load_layer(const stack *all, vqc_plan_layer *item, size_t at, 
     }
     vqc_arena_destroy(&scratch);
     return status;
-}
-
-/* Which of the layer's weights are not 0. */
-static vqc_status set_mask(vqc_plan_layer *item, const float *weights, vqc_arena *arena,
-                           vqc_arena *scratch, vqc_error *error)
-{
-    size_t n = item->layer->elements;
-    float *matrix = vqc_arena_calloc(scratch, n, sizeof *matrix);
-    uint8_t *mask = vqc_arena_alloc(arena, n);
-
-    if (matrix == NULL || mask == NULL) {
-        return vqc_fail_memory(error, n * sizeof *matrix);
-    }
-    vqc_vq_layout_take(&item->decision.vq_layout, item->layer, weights, matrix);
-    for (size_t i = 0; i < n; i++) {
-        mask[i] = matrix[i] != 0.0f;
-    }
-    item->code->vq->mask = mask;
-    return VQC_OK;
 }
 
 /* Gives the layer its part of the indices, and measures. */
@@ -159,9 +145,6 @@ static vqc_status unload_layer(vqc_plan_layer *item, const vqc_vq_code *whole, s
                vq->vectors * sizeof *vq->indices);
     }
     status = vqc_tensor_borrow_f32(item->layer->tensor, scratch, &weights, &elements, error);
-    if (status == VQC_OK && vq->shape.is_masked) {
-        status = set_mask(item, weights, arena, scratch, error);
-    }
     if (status == VQC_OK) {
         status = vqc_code_measure(item->code, weights, scratch, error);
     }

@@ -27,14 +27,34 @@ static vqc_status append_zeros(void **items, size_t books, size_t size, size_t w
     return VQC_OK;
 }
 
-/* The entry of the matrix that scalar `v` is. */
-static size_t element_of(const vqc_vq_shape *s, size_t v)
+uint8_t *vqc_vq_mask_of(const float *matrix, size_t n, vqc_arena *arena)
 {
-    size_t blocks = vqc_vq_blocks(s);
-    size_t line = v / blocks;
-    size_t place = v % blocks;
+    uint8_t *mask = vqc_arena_alloc(arena, n);
 
-    return s->down_rows ? place * s->cols + line : line * s->cols + place;
+    for (size_t i = 0; mask != NULL && i < n; i++) {
+        mask[i] = matrix[i] != 0.0f;
+    }
+    return mask;
+}
+
+/* Gives vectors of entries that are all 0 in the mask the last codeword. */
+static void choose_last(vqc_vq_code *code, const uint8_t *mask)
+{
+    const vqc_vq_shape *s = &code->shape;
+    size_t length = s->down_rows ? s->rows : s->cols;
+    size_t blocks = vqc_vq_blocks(s);
+
+    for (size_t v = 0; v < code->vectors; v++) {
+        size_t line = v / blocks;
+        size_t first = v % blocks * s->dim;
+        bool any = false;
+        for (size_t k = first; k < first + s->dim && k < length; k++) {
+            any = any || mask[s->down_rows ? k * s->cols + line : line * s->cols + k] != 0;
+        }
+        if (!any) {
+            code->indices[v] = (uint16_t)(s->codebook_size - 1);
+        }
+    }
 }
 
 /* Gives the code of the entries in mask the further codeword 0 for the others. */
@@ -61,62 +81,7 @@ static vqc_status add_zero(vqc_vq_code *code, const uint8_t *mask, vqc_arena *ar
     code->codebooks_f16 = halves;
     code->codebooks_int8 = bytes;
     s->codebook_size = size + 1;
-    for (size_t v = 0; v < code->vectors; v++) {
-        if (mask[element_of(s, v)] == 0) {
-            code->indices[v] = (uint16_t)size;
-        }
-    }
-    return VQC_OK;
-}
-
-/* The mask of the entries that are not 0, in `arena`. */
-static uint8_t *mask_of(const float *matrix, size_t n, vqc_arena *arena)
-{
-    uint8_t *mask = vqc_arena_alloc(arena, n);
-
-    for (size_t i = 0; mask != NULL && i < n; i++) {
-        mask[i] = matrix[i] != 0.0f;
-    }
-    return mask;
-}
-
-/* Gives vectors of which nothing counts the codeword 0, the last one. */
-static void clear_masked(vqc_vq_code *code)
-{
-    const vqc_vq_shape *s = &code->shape;
-    size_t length = s->down_rows ? s->rows : s->cols;
-    size_t blocks = vqc_vq_blocks(s);
-
-    for (size_t v = 0; v < code->vectors; v++) {
-        bool any = false;
-        for (size_t k = v % blocks * s->dim; k < (v % blocks + 1) * s->dim && k < length; k++) {
-            size_t line = v / blocks;
-            any = any || code->mask[s->down_rows ? k * s->cols + line : line * s->cols + k] != 0;
-        }
-        if (!any) {
-            code->indices[v] = (uint16_t)(s->codebook_size - 1);
-        }
-    }
-}
-
-static vqc_status fit_masked(const vqc_vq_shape *shape, const float *matrix, const float *second,
-                             size_t groups, const vqc_vq_effort *effort, vqc_arena *arena,
-                             vqc_vq_code *code, double *loss, vqc_error *error)
-{
-    uint8_t *mask = mask_of(matrix, shape->rows * shape->cols, arena);
-    vqc_status status;
-
-    if (mask == NULL) {
-        return vqc_fail_memory(error, shape->rows * shape->cols);
-    }
-    status = vqc_vq_fit(shape, matrix, second, groups, mask, effort, arena, code, loss, error);
-    if (status != VQC_OK) {
-        return status;
-    }
-    code->mask = mask;
-    if (effort->kept_share > 0.0) {
-        clear_masked(code);
-    }
+    choose_last(code, mask);
     return VQC_OK;
 }
 
@@ -133,26 +98,24 @@ vqc_status vqc_vq_fit_zeros(const vqc_vq_shape *shape, const float *matrix, cons
     if (vqc_vq_is_packed(shape)) {
         return vqc_vq_fit_packed(shape, matrix, second, groups, effort, arena, code, loss, error);
     }
-    if (shape->is_masked) {
-        return fit_masked(shape, matrix, second, groups, effort, arena, code, loss, error);
-    }
     for (size_t i = 0; i < n; i++) {
         zeros += matrix[i] == 0.0f ? 1 : 0;
     }
-    if (shape->dim > 1 || shape->stages > 1 || shape->codebook_size < 3 || zeros == n ||
-        zeros * NOTABLE_ZEROS < n) {
+    if (!shape->is_masked && (shape->dim > 1 || shape->stages > 1 || shape->codebook_size < 3 ||
+                              zeros == n || zeros * NOTABLE_ZEROS < n)) {
         return vqc_vq_fit(shape, matrix, second, groups, NULL, effort, arena, code, loss, error);
     }
-    mask = mask_of(matrix, n, arena);
+    mask = vqc_vq_mask_of(matrix, n, arena);
     if (mask == NULL) {
         return vqc_fail_memory(error, n);
     }
-    if (effort->kept_share > 0.0) { /* there is a codeword 0 already */
+    if (shape->is_masked || effort->kept_share > 0.0) {
         status = vqc_vq_fit(shape, matrix, second, groups, mask, effort, arena, code, loss, error);
-        for (size_t v = 0; v < code->vectors && status == VQC_OK; v++) {
-            if (mask[element_of(shape, v)] == 0) {
-                code->indices[v] = (uint16_t)(shape->codebook_size - 1);
-            }
+        if (status == VQC_OK && shape->is_masked) {
+            code->mask = mask;
+        }
+        if (status == VQC_OK && effort->kept_share > 0.0) { /* the last codeword is 0 */
+            choose_last(code, mask);
         }
         return status;
     }

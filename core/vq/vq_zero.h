@@ -19,4 +19,7 @@ vqc_status vqc_vq_fit_zeros(const vqc_vq_shape *shape, const float *matrix, cons
                             size_t groups, const vqc_vq_effort *effort, vqc_arena *arena,
                             vqc_vq_code *code, double *loss, vqc_error *error);
 
+/* mask [n] in `arena`: 1 where the matrix is not 0, else 0; NULL when out of memory. */
+uint8_t *vqc_vq_mask_of(const float *matrix, size_t n, vqc_arena *arena);
+
 #endif
