@@ -62,13 +62,6 @@ typedef struct part {
     bool mirrored; /* left to right */
 } part;
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 /* Where a crop begins along one side: in the centre, or drawn from around it. */
 static size_t place_along(size_t side, size_t crop, size_t view, uint64_t drawn)
 {
@@ -84,7 +77,7 @@ static size_t place_along(size_t side, size_t crop, size_t view, uint64_t drawn)
  * drawn from index and view: the same in every run. */
 static void place_view(size_t index, size_t view, size_t height, size_t width, part *p)
 {
-    uint64_t z = mix((uint64_t)index * VQC_IMAGE_MAX_VIEWS + view + 0x9e3779b97f4a7c15u);
+    uint64_t z = vqc_samples_draw((uint64_t)index * VQC_IMAGE_MAX_VIEWS + view);
 
     p->top = place_along(height, p->height, view, z >> 32);
     p->left = place_along(width, p->width, view, z & 0xffffffffu);

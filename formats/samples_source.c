@@ -62,12 +62,10 @@ static vqc_status source_read(vqc_samples *samples, size_t index, size_t slot_in
 {
     vqc_samples_source *self = samples->state;
     vqc_samples_slot *slot;
-    size_t place;
     size_t from;
     vqc_status status;
 
-    if (samples->count == 0 || index / samples->count >= samples->views ||
-        slot_index >= VQC_SAMPLES_MAX_SLOTS) {
+    if (index >= vqc_samples_total(samples) || slot_index >= VQC_SAMPLES_MAX_SLOTS) {
         return vqc_fail(error, VQC_ERR_INTERNAL, "%s: sample %zu of %zu, slot %zu", self->path,
                         index, samples->count, slot_index);
     }
@@ -79,10 +77,7 @@ static vqc_status source_read(vqc_samples *samples, size_t index, size_t slot_in
         }
     }
     empty_slot(self, slot);
-    /* evenly spread: floor(index * total / count) without overflow */
-    place = index % samples->count;
-    from = place * (self->total / samples->count) +
-           place * (self->total % samples->count) / samples->count;
+    from = vqc_samples_spread(index % samples->count, samples->count, self->total);
     slot->view = index / samples->count;
     status = self->fill(self, from, slot, error);
     if (status != VQC_OK) {

@@ -16,15 +16,13 @@ typedef struct synthetic {
     int64_t dims[][VQC_EXEC_MAX_RANK]; /* [port_count] */
 } synthetic;
 
-/* SplitMix64: a counter through a bijective mixing function, so any seed is a good one. Source:
- * Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. */
+/* SplitMix64: any seed is a good one. */
 static uint64_t next_random(uint64_t *state)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    uint64_t z = vqc_samples_draw(*state);
 
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    *state += VQC_SAMPLES_DRAW_STEP;
+    return z;
 }
 
 /* Two standard normal numbers (Box and Muller 1958). */

@@ -11,6 +11,25 @@ void vqc_samples_destroy(vqc_samples **samples)
     *samples = NULL;
 }
 
+size_t vqc_samples_total(const vqc_samples *samples)
+{
+    return samples->count * (samples->views > 1 ? samples->views : 1);
+}
+
+size_t vqc_samples_spread(size_t k, size_t wanted, size_t total)
+{
+    return k * (total / wanted) + k * (total % wanted) / wanted;
+}
+
+uint64_t vqc_samples_draw(uint64_t key)
+{
+    uint64_t z = key + VQC_SAMPLES_DRAW_STEP;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
 size_t vqc_samples_slots(int threads)
 {
     int count = threads > 0 ? threads : omp_get_max_threads();

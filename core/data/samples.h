@@ -54,6 +54,21 @@ struct vqc_samples {
     void *state;
 };
 
+/* Samples with all their views: indices that can be read. */
+size_t vqc_samples_total(const vqc_samples *samples);
+
+/* The k-th of `wanted` places evenly spread over [0, total): floor(k * total / wanted) without
+ * overflow. The first is 0; at least k where total >= wanted. */
+size_t vqc_samples_spread(size_t k, size_t wanted, size_t total);
+
+/*
+ * 64 random bits, the same for the same key; keys that are VQC_SAMPLES_DRAW_STEP apart give the
+ * numbers of SplitMix64, a counter through a bijective mixing function. Source: Steele, Lea and
+ * Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+ */
+#define VQC_SAMPLES_DRAW_STEP UINT64_C(0x9e3779b97f4a7c15)
+uint64_t vqc_samples_draw(uint64_t key);
+
 /* Frees the source; accepts NULL; sets *samples to NULL. */
 void vqc_samples_destroy(vqc_samples **samples);
 

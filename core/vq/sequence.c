@@ -54,7 +54,7 @@ vqc_status vqc_sequence_create(const vqc_graph *graph, const vqc_layer *const *l
     vqc_sequence *self = calloc(1, sizeof *self);
     size_t wanted = options != NULL && options->max_samples > 0 ? options->max_samples
                                                                 : (size_t)DEFAULT_SAMPLES;
-    size_t there = samples->count * (samples->views > 1 ? samples->views : 1);
+    size_t there = vqc_samples_total(samples);
     vqc_status status;
 
     *out = NULL;

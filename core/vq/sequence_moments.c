@@ -244,17 +244,10 @@ static void add_chunk(sums *s)
 
 /* ---- what to look at ---- */
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 /* A place in [0, 1), the same for the same sample and index. */
 static double fraction(size_t sample, size_t index)
 {
-    uint64_t z = mix(((uint64_t)sample << 32) + (uint64_t)index + 0x9e3779b97f4a7c15u);
+    uint64_t z = vqc_samples_draw(((uint64_t)sample << 32) + (uint64_t)index);
 
     return (double)(z >> 11) * 0x1p-53;
 }

@@ -76,20 +76,13 @@ static size_t kept_bytes(const vqc_sequence *self, size_t sample)
     return sum;
 }
 
-/* The k-th of `wanted` places evenly spread over [0, total): floor(k * total / wanted) without
- * overflow. At least k; the first is 0. */
-static size_t spread(size_t k, size_t wanted, size_t total)
-{
-    return k * (total / wanted) + k * (total % wanted) / wanted;
-}
-
-/* The same, but [0, first) come before any others. */
+/* vqc_samples_spread, but [0, first) come before any others. */
 static size_t choose(size_t k, size_t wanted, size_t first, size_t total)
 {
     if (wanted <= first) {
-        return spread(k, wanted, first);
+        return vqc_samples_spread(k, wanted, first);
     }
-    return k < first ? k : first + spread(k - first, wanted - first, total - first);
+    return k < first ? k : first + vqc_samples_spread(k - first, wanted - first, total - first);
 }
 
 /* Gives up samples evenly: pictures are often sorted by what they show. The first one stays. */
@@ -124,7 +117,7 @@ static vqc_status read_spread(vqc_samples *samples, size_t index, size_t slot, v
                               vqc_error *error)
 {
     vqc_samples *source = samples->state;
-    size_t place = choose(index, samples->count, source->count, source->count * samples->views);
+    size_t place = choose(index, samples->count, source->count, vqc_samples_total(source));
     vqc_status status = source->read(source, place, slot, out, error);
 
     out->index = index;
@@ -170,7 +163,6 @@ vqc_status vqc_sequence_read(vqc_sequence *self, vqc_error *error)
     vqc_status status = VQC_OK;
 
     wanted.count = self->sample_count;
-    wanted.views = wanted.views > 1 ? wanted.views : 1;
     wanted.read = read_spread;
     wanted.release = release_spread;
     wanted.state = self->source;
