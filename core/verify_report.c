@@ -149,19 +149,22 @@ static const char *name_of(const verifier *v, const char *value)
                                                          : value;
 }
 
-/* The weight that the node of a value reads, when it is a stored one; NULL: none. */
-static const vqc_value *weight_of(const verifier *v, const char *value)
+/* The layer whose weight the node of a value reads, when that weight was changed; NULL: none. */
+static const vqc_layer_report *layer_of(const verifier *v, const char *value)
 {
     const Onnx__NodeProto *node = source_of(v, value);
-    const vqc_value *weight =
-        node == NULL || node->n_input < 2
-            ? NULL
-            : vqc_scope_define(v->graphs[0], v->graphs[0]->scopes[0], node->input[1]);
 
-    return weight != NULL && weight->initializer != NULL ? weight : NULL;
+    for (size_t i = 0; node != NULL && node->n_input >= 2 && i < v->report->layer_count; i++) {
+        const vqc_layer_report *layer = &v->report->layers[i];
+        if (layer->scope[0] == '\0' && layer->metrics.sum_err2 > 0.0 &&
+            strcmp(layer->name, node->input[1]) == 0) {
+            return layer;
+        }
+    }
+    return NULL;
 }
 
-/* The nodes that add most noise, loudest first; `weighted`: only those with a stored weight. */
+/* The nodes that add most noise, loudest first; `weighted`: only those with a changed weight. */
 static size_t find_worst(const verifier *v, const vqc_value_noise *values, size_t count,
                          bool weighted, const vqc_value_noise **worst)
 {
@@ -170,7 +173,7 @@ static size_t find_worst(const verifier *v, const vqc_value_noise *values, size_
     for (size_t i = 0; i < count; i++) {
         size_t at = found < MAX_WORST ? found : MAX_WORST;
         if (!isfinite(values[i].added) || values[i].added == 0.0 ||
-            (weighted && weight_of(v, values[i].value->name) == NULL)) {
+            (weighted && layer_of(v, values[i].value->name) == NULL)) {
             continue;
         }
         while (at > 0 && worst[at - 1]->added < values[i].added) {
@@ -187,26 +190,37 @@ static size_t find_worst(const verifier *v, const vqc_value_noise *values, size_
     return found;
 }
 
-/* Layers that are only stored in fewer bits: those that hurt, and the rule that gives them more. */
+/* Whether most of what a layer lost went with its pruned weights. */
+static bool lost_by_pruning(const vqc_layer_report *layer)
+{
+    return layer->coding_metrics.count > 0 &&
+           layer->coding_metrics.sum_err2 < 0.5 * layer->metrics.sum_err2;
+}
+
+/* Layers that are only stored in fewer bits, or pruned: those that hurt, and the rule that spares
+ * them. */
 static vqc_status note_weights(verifier *v, const vqc_value_noise *const *worst, size_t count)
 {
     char names[512];
     size_t used = 0;
+    bool pruned = lost_by_pruning(layer_of(v, worst[0]->value->name));
 
     while (count > 1 && worst[count - 1]->added < worst[0]->added * SMALL_SHARE) {
         count--;
     }
     for (size_t i = 0; i < count && used < sizeof names; i++) {
         int n = snprintf(names + used, sizeof names - used, "%s\"%s\"", i > 0 ? ", " : "",
-                         weight_of(v, worst[i]->value->name)->name);
+                         layer_of(v, worst[i]->value->name)->name);
         used += n > 0 ? (size_t)n : 0;
     }
     return vqc_report_note(
         v->report, v->error,
-        "most noise of weights arises in %s (output of the first at %.1f dB). To give them 8 bits, "
-        "at "
-        "the end of the recipe: layers: [{match: {name: [%s]}, codec: int, bits: 8, granularity: "
-        "channel}]; to keep them: codec: keep",
+        pruned ? "most noise of weights arises in %s (output of the first at %.1f dB). To keep all "
+                 "of their weights, at the end of the recipe: layers: [{match: {name: [%s]}, "
+                 "sparsity: 0}]"
+               : "most noise of weights arises in %s (output of the first at %.1f dB). To give "
+                 "them 8 bits, at the end of the recipe: layers: [{match: {name: [%s]}, codec: "
+                 "int, bits: 8, granularity: channel}]; to keep them: codec: keep",
         names, to_db(worst[0]->noise), names);
 }
 
