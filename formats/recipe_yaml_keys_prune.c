@@ -93,7 +93,7 @@ static const vqc_key_row prune_rows[] = {
      .choices = compensate_choices,
      .fallback = "auto",
      .help = "auto: with calibration data the weights that stay and the biases make up for those "
-             "that go, and outputs get their variance back where that helps."},
+             "that go, and outputs get back what this takes of their scale where that helps."},
     {.name = "target",
      .type = VQC_KEY_GROUP,
      .group = &target_group,

@@ -2,6 +2,7 @@
 #ifndef VQC_CORE_PRUNE_PRUNE_INTERNAL_H
 #define VQC_CORE_PRUNE_PRUNE_INTERNAL_H
 
+#include "core/prune/prune_gain.h"
 #include "core/prune/prune_share.h"
 #include "core/prune/prune_stage.h"
 #include "core/static/measure.h"
@@ -39,12 +40,13 @@ typedef struct vqc_prune_parts {
     vqc_arena *arena;       /* of the stage */
     vqc_arena *attempt;     /* of the pruned weights in hand */
     size_t used_samples;
-    vqc_score score;      /* of the weights in hand, when is_scored */
-    bool is_scored;       /* since the last walk */
-    bool probing;         /* layers are pruned one by one: all see the original's values */
-    bool is_measured;     /* the parts have curves */
-    bool takes_equal;     /* scope output: every layer loses the same share after all */
-    bool restores_powers; /* outputs get their variance back */
+    vqc_score score;  /* of the weights in hand, when is_scored */
+    bool is_scored;   /* since the last walk */
+    bool probing;     /* layers are pruned one by one: all see the original's values */
+    bool is_measured; /* the parts have curves */
+    bool takes_equal; /* scope output: every layer loses the same share after all */
+    vqc_prune_gain gain;
+    bool has_gain; /* the gain has been chosen */
 } vqc_prune_parts;
 
 /* Prunes every part to its sparsity, for its input where samples are there. */

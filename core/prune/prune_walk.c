@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/prune/prune_gain.h"
 #include "core/prune/prune_internal.h"
 #include "core/tensor.h"
 #include "core/vq/sequence.h"
@@ -13,8 +14,7 @@ enum { STEPS = 10, MAX_SAMPLES = 1024 };
 
 /* Bytes of what is kept of all samples, at most: 4 MiB per picture in mobilenetv2. */
 static const size_t MEMORY_LIMIT = (size_t)4 << 30;
-static const double DAMPING = 0.1;    /* in means of the diagonal */
-static const double MOST_SCALE = 1.5; /* of a row that gets its output's variance back */
+static const double DAMPING = 0.1; /* in means of the diagonal */
 /* Moments are shrunk by LEAST_SHRINKAGE + SHRINKAGE * columns / input vectors. Found on the zoo:
  * cifar_resnet_4b, 96 samples, half of the weights: 18.8 -> 21.0 dB at the output. */
 static const double LEAST_SHRINKAGE = 0.2;
@@ -105,29 +105,6 @@ static vqc_prune_request request_of(const vqc_prune_parts *r, const vqc_prune_pa
     return request;
 }
 
-/* Variances [rows] of the outputs matrix x, less those of matrix (x - y); in the order of p's
- * matrix. */
-static vqc_status find_powers(const vqc_prune_parts *r, const vqc_prune_part *p,
-                              const vqc_moments *m, const float *cross, const float *matrix,
-                              float *product, double *power)
-{
-    size_t rows = p->layout.rows, cols = p->layout.cols;
-    vqc_status status = vqc_feedback_product(matrix, rows, cols, m->groups, m->second, r->threads,
-                                             product, r->error);
-
-    for (size_t i = 0; i < rows && status == VQC_OK; i++) {
-        power[i] = vqc_feedback_dot(matrix + i * cols, product + i * cols, 1, cols);
-    }
-    if (status == VQC_OK && cross != NULL) {
-        status = vqc_feedback_product(matrix, rows, cols, m->groups, cross, r->threads, product,
-                                      r->error);
-        for (size_t i = 0; i < rows && status == VQC_OK; i++) {
-            power[i] += 2.0 * vqc_feedback_dot(matrix + i * cols, product + i * cols, 1, cols);
-        }
-    }
-    return status;
-}
-
 /*
  * Factors [rows] of scores, one over the standard deviation of each output: what costs the same
  * share of an output's power is missed alike. A layer whose outputs are scaled behind it (a
@@ -149,7 +126,8 @@ static vqc_status weigh_outputs(const vqc_prune_parts *r, const vqc_prune_part *
     if (factors == NULL || power == NULL || product == NULL) {
         return vqc_fail_memory(r->error, p->layer->elements * sizeof *product);
     }
-    status = find_powers(r, p, m, NULL, matrix, product, power);
+    status = vqc_prune_powers(m, NULL, matrix, rows, p->layout.cols, r->threads, product, power,
+                              r->error);
     for (size_t i = 0; i < rows && status == VQC_OK; i++) {
         power[i] = power[i] > 0.0 ? power[i] : 0.0;
         mean += power[i] / (double)rows;
@@ -157,38 +135,6 @@ static vqc_status weigh_outputs(const vqc_prune_parts *r, const vqc_prune_part *
     for (size_t i = 0; i < rows && status == VQC_OK && mean > 0.0 && isfinite(mean); i++) {
         factors[i] = (float)sqrt(mean / (power[i] + LEAST_POWER * mean));
         *out = factors;
-    }
-    return status;
-}
-
-/*
- * Least squares leave each output less variance than it had, layer after layer. Scales the rows of
- * `after` so that outputs have that of `before` again, as statistics of a normalization behind
- * them would do when they are estimated anew; at most by MOST_SCALE.
- */
-static vqc_status restore_powers(const vqc_prune_parts *r, const vqc_prune_part *p,
-                                 const vqc_moments *m, const float *before, float *after,
-                                 vqc_arena *arena)
-{
-    size_t rows = p->layout.rows, cols = p->layout.cols;
-    float *product = vqc_arena_calloc(arena, p->layer->elements, sizeof *product);
-    double *wanted = vqc_arena_calloc(arena, rows, sizeof *wanted);
-    double *got = vqc_arena_calloc(arena, rows, sizeof *got);
-    vqc_status status;
-
-    if (product == NULL || wanted == NULL || got == NULL) {
-        return vqc_fail_memory(r->error, p->layer->elements * sizeof *product);
-    }
-    status = find_powers(r, p, m, m->cross, before, product, wanted);
-    if (status == VQC_OK) {
-        status = find_powers(r, p, m, NULL, after, product, got);
-    }
-    for (size_t i = 0; i < rows && status == VQC_OK; i++) {
-        double scale = got[i] > 0.0 && wanted[i] > got[i] ? sqrt(wanted[i] / got[i]) : 1.0;
-        scale = scale < MOST_SCALE ? scale : MOST_SCALE;
-        for (size_t k = 0; k < cols; k++) {
-            after[i * cols + k] = (float)(scale * (double)after[i * cols + k]);
-        }
     }
     return status;
 }
@@ -238,8 +184,9 @@ static vqc_status prune_part(vqc_prune_parts *r, vqc_prune_part *p, const vqc_mo
         status = VQC_OK;
         goto done;
     }
-    if (status == VQC_OK && r->restores_powers && m.second != NULL && request.compensate) {
-        status = restore_powers(r, p, &m, before, after, scratch);
+    if (status == VQC_OK && m.second != NULL && request.compensate) {
+        status =
+            vqc_prune_give_back(r->gain, &m, before, l->rows, l->cols, r->threads, after, r->error);
     }
     if (status == VQC_OK && moments != NULL) {
         p->was_seen = true;

@@ -12,6 +12,8 @@
 #include "core/exec/program.h"
 #include "kernels/kernels.h"
 
+static const double STANDARD_ERRORS = 2.0; /* that a gain has to have */
+
 /* One kept sample. */
 typedef struct kept {
     vqc_buffer **inputs;  /* [input_count], NULL where the model's default is taken */
@@ -272,6 +274,31 @@ double vqc_score_noise(const vqc_score *score)
     return score->nonfinite > 0 ? HUGE_VAL : pow(10.0, -score->sqnr_db / 10.0);
 }
 
+bool vqc_score_gains(const vqc_score *before, const vqc_score *after, double least_db)
+{
+    size_t n = before->samples < after->samples ? before->samples : after->samples;
+    double sum = 0.0, sum2 = 0.0, mean, variance;
+
+    if (after->nonfinite > 0 || before->nonfinite > 0) {
+        return after->nonfinite < before->nonfinite;
+    }
+    if (!(after->sqnr_db >= before->sqnr_db + least_db)) {
+        return false;
+    }
+    n = n < VQC_SCORE_SAMPLES ? n : VQC_SCORE_SAMPLES;
+    for (size_t i = 0; i < n; i++) {
+        double gain = before->sample_noise[i] - after->sample_noise[i];
+        sum += gain;
+        sum2 += gain * gain;
+    }
+    if (n < 2) {
+        return true;
+    }
+    mean = sum / (double)n;
+    variance = (sum2 - sum * mean) / (double)(n - 1);
+    return mean > 0.0 && mean * mean * (double)n >= STANDARD_ERRORS * STANDARD_ERRORS * variance;
+}
+
 size_t vqc_reference_count(const vqc_reference *reference)
 {
     return reference->count;
@@ -393,6 +420,9 @@ static void sum_up(const scoring *s, size_t samples, vqc_score *out)
             all.err2 += one->err2;
             out->nonfinite += one->nonfinite;
             values += s->self->samples[i].outputs[o]->elements;
+        }
+        for (size_t i = 0; i < samples && i < VQC_SCORE_SAMPLES && all.ref2 > 0.0; i++) {
+            out->sample_noise[i] += s->sums[i * outputs + o].err2 / all.ref2;
         }
         db = all.err2 > 0.0 ? 10.0 * log10(all.ref2 / all.err2) : INFINITY;
         if (db < out->sqnr_db) {

@@ -10,6 +10,8 @@
 
 typedef struct vqc_reference vqc_reference;
 
+enum { VQC_SCORE_SAMPLES = 64 };
+
 typedef struct vqc_score {
     double sqnr_db; /* 10 log10(sum ref^2 / sum (ref - got)^2) over all samples: worst output */
     size_t worst_output; /* which one */
@@ -20,10 +22,16 @@ typedef struct vqc_score {
     double accuracy;  /* the same of the changed model */
     size_t samples;
     size_t nonfinite; /* NaN and infinities in the outputs of the changed model */
+    double sample_noise[VQC_SCORE_SAMPLES]; /* of the first samples: sum of (ref - got)^2 over that
+                                               of ref^2 of all samples; of all outputs together */
 } vqc_score;
 
 /* What a score means as noise: its share of the output's power; HUGE_VAL with NaN or infinities. */
 double vqc_score_noise(const vqc_score *score);
+
+/* Whether `after` is better by at least least_db, and by more than chance: by two standard errors
+ * of the differences between the same (first 64) samples. */
+bool vqc_score_gains(const vqc_score *before, const vqc_score *after, double least_db);
 
 /*
  * Runs `graph` on samples first, first + step, ... (at most `limit` of them) and keeps inputs and

@@ -9,6 +9,7 @@
 #include "core/data/samples_subset.h"
 #include "core/graph.h"
 #include "core/pipeline.h"
+#include "core/prune/prune_gain.h"
 #include "core/report.h"
 #include "core/static/measure.h"
 #include "core/tensor.h"
@@ -77,7 +78,7 @@ typedef struct outcome {
     double sqnr_db, sparsity;
     size_t zeros[2];            /* in A and B */
     size_t negative;            /* zeros with a sign */
-    double without_db, with_db; /* what the note on variances says; 0: there is none */
+    double without_db, with_db; /* what the note on outputs says; 0: there is none */
 } outcome;
 
 static void count_zeros(const vqc_model *model, outcome *out)
@@ -103,14 +104,14 @@ static void count_zeros(const vqc_model *model, outcome *out)
     vqc_arena_destroy(&arena);
 }
 
-/* Reads "... get their variance back: output SQNR 6.0 -> 6.4 dB ...". */
+/* Reads "outputs of pruned layers get ... back: output SQNR 6.0 -> 6.4 dB ...". */
 static void read_note(const vqc_report *report, outcome *out)
 {
     for (size_t i = 0; i < report->note_count; i++) {
-        const char *found = strstr(report->notes[i], "variance back: output SQNR ");
+        const char *found = strstr(report->notes[i], " back: output SQNR ");
         char *end;
         if (found != NULL) {
-            out->without_db = strtod(found + strlen("variance back: output SQNR "), &end);
+            out->without_db = strtod(found + strlen(" back: output SQNR "), &end);
             cr_assert_eq(strncmp(end, " -> ", 4), 0);
             out->with_db = strtod(end + 4, NULL);
         }
@@ -170,12 +171,13 @@ static outcome prune(const vqc_prune_options *options, bool seen)
     return prune_model(two_layers, options, seen);
 }
 
-Test(prune_calibrated, variances_come_back_where_the_output_gains)
+Test(prune_calibrated, outputs_get_back_what_the_model_gains_by)
 {
     vqc_prune_options options = vqc_prune_options_default();
     bool gained = false;
 
-    for (int tenths = 5; tenths < 10; tenths++) {
+    options.scope = VQC_PRUNE_SCOPE_LAYER;
+    for (int tenths = 3; tenths < 10; tenths++) {
         outcome out;
         options.sparsity = 0.1 * tenths;
         out = prune_model(deep, &options, true);
@@ -192,6 +194,89 @@ Test(prune_calibrated, variances_come_back_where_the_output_gains)
         options.compensate = VQC_PRUNE_COMPENSATE_AUTO;
     }
     cr_expect(gained);
+}
+
+/* A score of four samples with these noises. */
+static vqc_score score_of(double a, double b, double c, double d)
+{
+    return (vqc_score){
+        .samples = 4, .sqnr_db = -10.0 * log10(a + b + c + d), .sample_noise = {a, b, c, d}};
+}
+
+Test(prune_calibrated, gains_are_more_than_chance)
+{
+    vqc_score before = score_of(0.10, 0.20, 0.30, 0.10);
+    vqc_score all = score_of(0.08, 0.17, 0.26, 0.08); /* every sample a bit */
+    vqc_score one = score_of(0.10, 0.20, 0.18, 0.11); /* more in sum, but by one sample */
+    vqc_score worse = score_of(0.10, 0.20, 0.30, 0.12);
+    vqc_score broken = all;
+
+    broken.nonfinite = 1;
+    cr_expect_gt(one.sqnr_db, all.sqnr_db - 0.1);
+    cr_expect(vqc_score_gains(&before, &all, 0.2));
+    cr_expect_not(vqc_score_gains(&before, &all, 3.0), "not that much");
+    cr_expect_not(vqc_score_gains(&before, &one, 0.2), "chance");
+    cr_expect_not(vqc_score_gains(&before, &worse, 0.0));
+    cr_expect_not(vqc_score_gains(&before, &broken, 0.2));
+    cr_expect(vqc_score_gains(&broken, &before, 0.2), "numbers again");
+}
+
+enum { GAIN_ROWS = 6, GAIN_COLS = 5, GAIN_GROUPS = 2 };
+
+/* <a, b> in the metric of the group of `row`. */
+static double gain_dot(const float *second, const float *a, const float *b, size_t row)
+{
+    const float *metric =
+        second + row / (GAIN_ROWS / GAIN_GROUPS) * (size_t)(GAIN_COLS * GAIN_COLS);
+    double sum = 0.0;
+
+    for (size_t i = 0; i < GAIN_COLS; i++) {
+        for (size_t j = 0; j < GAIN_COLS; j++) {
+            sum += (double)a[row * GAIN_COLS + i] * (double)metric[i * GAIN_COLS + j] *
+                   (double)b[row * GAIN_COLS + j];
+        }
+    }
+    return sum;
+}
+
+Test(prune_calibrated, what_outputs_get_back)
+{
+    float second[GAIN_GROUPS * GAIN_COLS * GAIN_COLS];
+    float before[GAIN_ROWS * GAIN_COLS], after[GAIN_ROWS * GAIN_COLS];
+    vqc_moments m = {.groups = GAIN_GROUPS, .cols = GAIN_COLS, .second = second};
+
+    for (size_t i = 0; i < GAIN_GROUPS * GAIN_COLS * GAIN_COLS; i++) {
+        bool diagonal = i % (GAIN_COLS * GAIN_COLS) % (GAIN_COLS + 1) == 0;
+        second[i] = diagonal ? 1.0f + 0.125f * (float)(i / 7) : 0.25f;
+    }
+    for (int gain = 0; gain < VQC_PRUNE_GAINS; gain++) {
+        double whole = 0.0, kept = 0.0;
+        for (size_t i = 0; i < GAIN_ROWS * GAIN_COLS; i++) {
+            before[i] = 0.1f + (float)(i * 7 % 11) / 11.0f;
+            after[i] = i % 7 == 1 ? 0.0f : before[i];
+        }
+        cr_assert_eq(vqc_prune_give_back((vqc_prune_gain)gain, &m, before, GAIN_ROWS, GAIN_COLS, 1,
+                                         after, NULL),
+                     VQC_OK);
+        for (size_t r = 0; r < GAIN_ROWS; r++) {
+            double was = gain_dot(second, before, before, r),
+                   is = gain_dot(second, after, after, r);
+            whole += was;
+            kept += gain_dot(second, before, after, r);
+            if (gain == VQC_PRUNE_GAIN_POWER) {
+                cr_expect_float_eq(is, was, 1e-5 * was, "row %zu: %g of %g", r, is, was);
+            }
+        }
+        for (size_t i = 0; i < GAIN_ROWS * GAIN_COLS; i++) {
+            cr_expect(i % 7 != 1 || after[i] == 0.0f, "zeros stay");
+            cr_expect(gain != VQC_PRUNE_GAIN_NONE || i % 7 == 1 || after[i] == before[i]);
+        }
+        if (gain == VQC_PRUNE_GAIN_SLOPE) {
+            cr_expect_float_eq(kept, whole, 1e-5 * whole, "%g of %g", kept, whole);
+        } else if (gain == VQC_PRUNE_GAIN_NONE) {
+            cr_expect_lt(kept, 0.95 * whole);
+        }
+    }
 }
 
 Test(prune_calibrated, compensation_beats_magnitude)
