@@ -274,8 +274,8 @@ static vqc_status retell(vqc_sequence *self, const Onnx__TensorProto *like, cons
 static vqc_status replace(vqc_sequence *self, size_t value, const float *values, vqc_error *error)
 {
     vqc_sequence_value *v = &self->values[value];
-    Onnx__TensorProto *tensor;
-    bool same;
+    Onnx__TensorProto *tensor = NULL;
+    bool same = false;
     vqc_status status = retell(self, v->tensor, values, &tensor, &same, error);
 
     if (status == VQC_OK) {
